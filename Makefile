@@ -1,0 +1,38 @@
+# Two commands for a newcomer: `make demo` and `make test`. Both make the environment first.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Stages call `python` and `dvc` by name: the environment comes first on PATH.
+export PATH := $(abspath $(BIN)):$(PATH)
+
+.PHONY: install demo test lint format clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed; name one: make PYTHON=python3.12"'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: install
+	dvc repro
+	@echo
+	@echo "Done. Open reports/index.html"
+
+test: install
+	python -m pytest
+
+lint: install
+	ruff check .
+	ruff format --check .
+
+format: install
+	ruff check --fix .
+	ruff format .
+
+clean:
+	rm -rf data masks descriptions outfits runs evaluations .dlcr
+	find generated -mindepth 1 -maxdepth 1 ! -name none ! -name .gitignore -exec rm -rf {} +

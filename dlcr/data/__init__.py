@@ -1,0 +1,42 @@
+"""Datasets: manifests, readers, image shards, masks and generated sets."""
+
+from dlcr.data.generated import Generated, open_generated
+from dlcr.data.images import Images, Masks, open_images, open_masks
+from dlcr.data.manifest import check_manifest, load_manifest, save_manifest
+from dlcr.data.readers import READERS, read_dataset
+from dlcr.data.shards import (
+    GENERATED_SCHEMA,
+    IMAGE_SCHEMA,
+    MASK_SCHEMA,
+    decode_grey,
+    decode_rgb,
+    encode_png,
+    fingerprint,
+    folder_fingerprint,
+    read_table,
+    write_shard,
+)
+
+__all__ = [
+    "GENERATED_SCHEMA",
+    "IMAGE_SCHEMA",
+    "MASK_SCHEMA",
+    "READERS",
+    "Generated",
+    "Images",
+    "Masks",
+    "check_manifest",
+    "decode_grey",
+    "decode_rgb",
+    "encode_png",
+    "fingerprint",
+    "folder_fingerprint",
+    "load_manifest",
+    "open_generated",
+    "open_images",
+    "open_masks",
+    "read_dataset",
+    "read_table",
+    "save_manifest",
+    "write_shard",
+]

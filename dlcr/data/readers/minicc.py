@@ -1,0 +1,12 @@
+"""MiniCC: rendered by `python -m stages.prepare`, so its own packed folder (data/minicc) is its layout."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from dlcr.data.manifest import load_manifest
+
+
+def read(root: Path) -> pd.DataFrame:
+    """Return the manifest of the packed folder `root`; its image_ids are keys of `root/images`."""
+    return load_manifest(root)

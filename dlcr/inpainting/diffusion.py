@@ -1,0 +1,221 @@
+"""Inpainting with a Stable Diffusion pipeline, in batches whose samples do not depend on each other (Sec. 3.1).
+
+The pipeline is loaded, not called: `diffusers` draws noise for a batch and encodes prompt and image again for every
+variant. Here each sample has its own generator, and prompts and images are encoded once:
+
+    pipeline = load_inpainter("models/mini/inpainter", "float32")
+    canvas = prepare(pipeline, images, masks)                      # once for all variants of these images
+    latents = sample(pipeline, canvas, texts, empty, seeds, steps=8, guidance=4.0, solver="dpm++")
+    painted = decode(pipeline, latents)                            # uint8 [N, H, W, 3]
+
+Where the networks work in bfloat16, the sampler's own state stays in float32.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, SchedulerMixin, StableDiffusionInpaintPipeline
+from diffusers.utils import logging
+from torch import Tensor
+from torch.nn import functional
+
+SOLVERS = ("ddim", "dpm++")
+WEIGHTS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """Encoded images, N of them, in the latents' resolution.
+
+    `hole` float [N, 1, h, w] is 1 where it is painted, `around` [N, C, h, w] encodes the images with gray in the
+    hole; `start` [N, C, h, w] encodes the whole images, or is None where sampling starts from noise alone.
+    """
+
+    hole: Tensor
+    around: Tensor
+    start: Tensor | None
+
+    def rows(self, index: Sequence[int]) -> Canvas:
+        """The canvases of these rows, which may repeat."""
+        rows = torch.as_tensor(index, dtype=torch.long, device=self.hole.device)
+        return Canvas(self.hole[rows], self.around[rows], None if self.start is None else self.start[rows])
+
+
+def load_inpainter(model: str, dtype: str = "float32") -> StableDiffusionInpaintPipeline:
+    """Load a pipeline from a folder or `owner/name@revision`, onto the GPU if there is one; safetensors only.
+
+    dtype: "float32", "bfloat16" or "float16", of the networks. Raises FileNotFoundError naming the folder or file
+    that is missing, ValueError for a U-Net without the nine input channels of inpainting.
+    """
+    location, revision = _locate(model)
+    logging.disable_progress_bar()  # of the parts of the pipeline; a stage shows its own
+    try:
+        pipeline = StableDiffusionInpaintPipeline.from_pretrained(
+            location,
+            revision=revision,
+            use_safetensors=True,
+            dtype=getattr(torch, dtype),
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        )
+    except OSError as error:
+        raise FileNotFoundError(f"{model}: the inpainting model cannot be loaded: {error}") from error
+    latent, channels = pipeline.vae.config.latent_channels, pipeline.unet.config.in_channels
+    if channels != 2 * latent + 1:
+        raise ValueError(
+            f"{model}: its U-Net takes {channels} channels, inpainting needs {2 * latent + 1} "
+            f"(latents, mask, masked image): use an inpainting model"
+        )
+    for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
+        part.eval().requires_grad_(False)
+    for part in (pipeline.unet, pipeline.vae):
+        part.to(memory_format=torch.channels_last)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _locate(model: str) -> tuple[str, str | None]:
+    folder = Path(model)
+    if folder.is_dir():
+        if not (folder / "model_index.json").is_file():
+            raise FileNotFoundError(f"{model}: no model_index.json; expected a folder written by save_pretrained")
+        for part, name in WEIGHTS.items():
+            if not list((folder / part).glob(f"{name}*.safetensors")):
+                raise FileNotFoundError(f"{model}: no {part}/{name}.safetensors")
+        return model, None
+    repository, _, revision = model.partition("@")
+    if not revision or repository.count("/") != 1 or repository.startswith((".", "/")):
+        raise FileNotFoundError(f"{model}: no such folder, and not 'owner/name@revision' of a repository either")
+    return repository, revision
+
+
+def identify(model: str) -> str:
+    """What stands for a model in the fingerprints of its results: `owner/name@revision`, or a hash of its folder.
+
+    Of a folder only what `load_inpainter` reads counts, a model card can be edited.
+    """
+    location, revision = _locate(model)
+    if revision:
+        return model
+    digest = hashlib.sha256()
+    for path in [Path(location, "model_index.json"), *sorted(Path(location).glob("*/*"))]:
+        if path.suffix in (".json", ".safetensors", ".txt"):
+            digest.update(f"{path.relative_to(location).as_posix()}:{path.stat().st_size}:".encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def factor(pipeline: StableDiffusionInpaintPipeline) -> int:
+    """Pixels a side of one latent cell."""
+    return 2 ** (len(pipeline.vae.config.block_out_channels) - 1)
+
+
+@torch.no_grad()
+def embed(pipeline: StableDiffusionInpaintPipeline, prompt: str) -> Tensor:
+    """A prompt's text embedding [L, D], made alone so that it depends on nothing else; too long texts are cut."""
+    tokens = pipeline.tokenizer(
+        prompt,
+        padding="max_length",
+        truncation=True,
+        max_length=pipeline.tokenizer.model_max_length,
+        return_tensors="pt",
+    ).input_ids
+    return pipeline.text_encoder(tokens.to(pipeline.device)).last_hidden_state[0]
+
+
+@torch.no_grad()
+def prepare(pipeline: StableDiffusionInpaintPipeline, images: np.ndarray, masks: np.ndarray | None) -> Canvas:
+    """Encode images uint8 [N, H, W, 3] with their masks bool [N, H, W] (True = to be painted).
+
+    Without masks (the *standard* baseline, image to image) everything is painted, starting from the image itself.
+    Latents are the means of the encoder's distributions. H and W are multiples of `factor(pipeline)`.
+    """
+    cell = factor(pipeline)
+    if images.shape[1] % cell or images.shape[2] % cell:
+        raise ValueError(f"images of {images.shape[1]}x{images.shape[2]}: the model needs multiples of {cell}")
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).to(pipeline.device).float() / 127.5 - 1
+    hole = torch.ones_like(pixels[:, :1]) if masks is None else torch.from_numpy(masks)[:, None].to(pixels)
+    small = (images.shape[1] // cell, images.shape[2] // cell)
+    return Canvas(
+        hole=functional.interpolate(hole, size=small),  # each cell's first pixel, as the models were trained with
+        around=_encode(pipeline, pixels * (hole < 0.5)),
+        start=_encode(pipeline, pixels) if masks is None else None,
+    )
+
+
+def _encode(pipeline: StableDiffusionInpaintPipeline, pixels: Tensor) -> Tensor:
+    vae = pipeline.vae
+    pixels = pixels.to(vae.dtype, memory_format=torch.channels_last)
+    return vae.encode(pixels).latent_dist.mean.float().contiguous() * vae.config.scaling_factor
+
+
+@torch.no_grad()
+def sample(
+    pipeline: StableDiffusionInpaintPipeline,
+    canvas: Canvas,
+    texts: Tensor,
+    empty: Tensor,
+    seeds: Sequence[int],
+    *,
+    steps: int,
+    guidance: float,
+    solver: str,
+    strength: float = 1.0,
+) -> Tensor:
+    """Denoise N latents [N, C, h, w] with classifier-free guidance; sample i uses row i of every argument.
+
+    texts [N, L, D]; empty [L, D], the embedding of "" (guidance 1 does without); seeds: of each sample's noise.
+    strength: share of the noise that a canvas with a `start` is given, and of the `steps` that are then made.
+    """
+    scheduler = make_scheduler(pipeline, solver)
+    scheduler.set_timesteps(steps, device=pipeline.device)
+    noise = draw_noise(seeds, canvas.around.shape[1:]).to(pipeline.device)
+    latents, times = noise * scheduler.init_noise_sigma, scheduler.timesteps
+    if canvas.start is not None:
+        first = steps - max(1, min(steps, int(steps * strength)))
+        times = times[first:]
+        scheduler.set_begin_index(first)
+        latents = scheduler.add_noise(canvas.start, noise, times[:1].repeat(len(noise)))
+    guided = guidance > 1
+    context = torch.cat([empty.expand_as(texts), texts]) if guided else texts
+    known = torch.cat([canvas.hole, canvas.around], 1)
+    for time in times:
+        inputs = torch.cat([scheduler.scale_model_input(latents, time), known], 1)
+        inputs = torch.cat([inputs, inputs]) if guided else inputs
+        inputs = inputs.to(pipeline.unet.dtype, memory_format=torch.channels_last)
+        predicted = pipeline.unet(inputs, time, context, return_dict=False)[0].float()
+        if guided:
+            without, within = predicted.chunk(2)
+            predicted = without + guidance * (within - without)
+        latents = scheduler.step(predicted, time, latents, return_dict=False)[0]
+    return latents
+
+
+def draw_noise(seeds: Sequence[int], shape: Sequence[int]) -> Tensor:
+    """Standard normal noise float32 [N, *shape], each row from its own generator on the CPU (same on every device)."""
+    return torch.stack([torch.randn(*shape, generator=torch.Generator().manual_seed(int(seed))) for seed in seeds])
+
+
+def make_scheduler(pipeline: StableDiffusionInpaintPipeline, solver: str) -> SchedulerMixin:
+    """The solver over the model's own noise schedule: DDIM, or DPM-Solver++ of second order. Both are deterministic."""
+    if solver == "ddim":
+        return DDIMScheduler.from_config(pipeline.scheduler.config)
+    if solver == "dpm++":
+        return DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config, algorithm_type="dpmsolver++")
+    raise ValueError(f"unknown solver {solver!r}, expected one of: {', '.join(SOLVERS)}")
+
+
+@torch.no_grad()
+def decode(pipeline: StableDiffusionInpaintPipeline, latents: Tensor) -> np.ndarray:
+    """Latents [N, C, h, w] to images uint8 [N, H, W, 3]."""
+    vae = pipeline.vae
+    latents = (latents / vae.config.scaling_factor).to(vae.dtype, memory_format=torch.channels_last)
+    pixels = vae.decode(latents, return_dict=False)[0].float().clamp(-1, 1)
+    return ((pixels + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()

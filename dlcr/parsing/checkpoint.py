@@ -1,0 +1,86 @@
+"""Where a model's weights come from: `repo@revision` on the Hugging Face hub, or a local folder.
+
+Both kinds load through the same calls; only safetensors files are read and no code from a repository is run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from types import ModuleType
+
+import torch
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """`location`: a local folder or a repository; `revision`: a commit, tag or branch, None for a folder."""
+
+    location: str
+    revision: str | None
+
+    def arguments(self) -> dict:
+        """Keyword arguments for every `from_pretrained`."""
+        return (
+            {"revision": self.revision, "trust_remote_code": False} if self.revision else {"trust_remote_code": False}
+        )
+
+    def weights(self) -> dict:
+        """Keyword arguments for a model's `from_pretrained`.
+
+        On a GPU the weights keep the type they were saved in; on a CPU they become float32, which is exact
+        and as fast.
+        """
+        dtype = "auto" if torch.cuda.is_available() else torch.float32
+        return {**self.arguments(), "use_safetensors": True, "dtype": dtype}
+
+
+def find_checkpoint(model: str) -> Checkpoint:
+    """Checks a model's name before anything is loaded.
+
+    Raises FileNotFoundError for a folder that is missing or lacks its configuration or weights, ValueError
+    for a repository without a revision.
+    """
+    folder = Path(model)
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise FileNotFoundError(f"{model}: no config.json; expected a folder written by save_pretrained")
+        if not list(folder.glob("model*.safetensors")):
+            raise FileNotFoundError(
+                f"{model}: no model.safetensors; expected weights as safetensors beside config.json"
+            )
+        return Checkpoint(model, None)
+    repository, at, revision = model.partition("@")
+    if not at or not revision or repository.count("/") != 1 or repository.startswith((".", "/")):
+        raise FileNotFoundError(f"{model}: no such folder, and not 'owner/name@revision' of a model repository either")
+    return Checkpoint(repository, revision)
+
+
+def device() -> torch.device:
+    """The GPU if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def model_fingerprint(model: str) -> str:
+    """The hash of what a local model folder computes with; a hub's `repo@revision` stands for itself.
+
+    The model's card and scores say nothing to the networks: rewording them must not make every image again.
+    """
+    folder = Path(model)
+    if not folder.is_dir():
+        return model
+    digest = blake2b(digest_size=16)
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name not in ("README.md", "scores.json"):
+            digest.update(f"{path.relative_to(folder).as_posix()}\0".encode() + blake2b(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def code_hash(*packages: ModuleType) -> str:
+    """Hash of packages' source files, 16 hex digits: part of the key of what a store keeps of their work."""
+    digest = blake2b(digest_size=8)
+    for package in packages:
+        for path in sorted(Path(package.__file__).parent.glob("*.py")):
+            digest.update(f"{package.__name__}/{path.name}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()

@@ -1,0 +1,75 @@
+"""Text generation whose sample doesn't depend on the batch it is drawn in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, TopPLogitsWarper
+
+
+class SeededSampling(LogitsProcessor):
+    """Turns greedy decoding into sampling with a random generator of its own for every row.
+
+    Uses the Gumbel-max trick: the argmax of `log p + Gumbel noise` is a draw from p. torch.multinomial would
+    share one generator among the rows, so that a row's answer depended on its neighbours.
+    """
+
+    def __init__(self, seeds: Sequence[int], temperature: float, top_p: float) -> None:
+        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        self.temperature = temperature
+        self.top_p = TopPLogitsWarper(top_p) if top_p < 1 else None
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        scores = scores.float() / self.temperature
+        if self.top_p is not None:
+            scores = self.top_p(input_ids, scores)
+        rows = [torch.empty(scores.shape[1]).exponential_(generator=generator) for generator in self.generators]
+        return scores - torch.stack(rows).log().to(scores.device)
+
+
+def generate_texts(
+    model: torch.nn.Module,
+    tokenizer: object,
+    inputs: dict[str, torch.Tensor],
+    *,
+    temperature: float,
+    top_p: float,
+    max_new_tokens: int,
+    seeds: Sequence[int],
+) -> list[str]:
+    """The answers to a batch of prompts, stripped; greedy at temperature 0.
+
+    `inputs` are the model's inputs with `input_ids` [N, T], padded on the left if at all; `seeds` has N
+    entries. Raises ValueError if it hasn't.
+    """
+    prompts = inputs["input_ids"]
+    if len(seeds) != len(prompts):
+        raise ValueError(f"{len(prompts)} prompts need as many seeds, found {len(seeds)}")
+    # Explicit neutral values: missing ones would be taken from the checkpoint's own sampling defaults.
+    settings = GenerationConfig(
+        do_sample=False,
+        num_beams=1,
+        temperature=1.0,
+        top_p=1.0,
+        top_k=50,
+        max_new_tokens=max_new_tokens,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    sampling = LogitsProcessorList([SeededSampling(seeds, temperature, top_p)] if temperature > 0 else [])
+    with torch.inference_mode():
+        tokens = model.generate(**inputs, generation_config=settings, logits_processor=sampling)
+    texts = tokenizer.batch_decode(tokens[:, prompts.shape[1] :], skip_special_tokens=True)
+    return [text.strip() for text in texts]
+
+
+def prepare_tokenizer(tokenizer: object, model: str) -> None:
+    """Makes batches possible (padding on the left, with the end token if there is no other).
+
+    Raises ValueError if the model has no chat template.
+    """
+    if not tokenizer.chat_template:
+        raise ValueError(f"{model}: the tokenizer has no chat template; choose a chat or instruct version of the model")
+    tokenizer.padding_side = "left"
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token

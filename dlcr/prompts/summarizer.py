@@ -1,0 +1,167 @@
+"""A language model merges all responses of one clothes ID into one outfit text (PAPER: stage 1, step 3).
+
+    summarizer = load_summarizer("models/mini/summarizer")      # or "meta-llama/Llama-2-7b-chat-hf@<commit>"
+    summarize(summarizer, responses, params.summarize, seed)    # Outfit("Gray shirt| Blue jeans| Black
+    shoes", "model", ...)
+
+The answer is never trusted: it must name three garments that the responses support, else the vote over the
+responses takes its place, in one body part or in all.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from dlcr.parsing.checkpoint import device, find_checkpoint
+from dlcr.prompts.generation import generate_texts, prepare_tokenizer
+from dlcr.prompts.items import PARTS, count_items, most_frequent, offered_items, outfit_text, three_items
+from dlcr.runtime.seeds import seed_of
+
+RANDOM_INSTRUCTION = "Name random clothing items for the upper body, the lower body and the feet."
+"""What the language model is asked without any image (baseline "random prompts", Table A1)."""
+RANDOM_ATTEMPTS = 20
+RANDOM_BATCH = 16
+
+
+class Settings(Protocol):
+    """The section `summarize` of params.yaml."""
+
+    instruction: str
+    words: int
+    temperature: float
+    top_p: float
+    max_new_tokens: int
+
+
+@dataclass(frozen=True)
+class Summarizer:
+    """A loaded language model and its tokenizer with chat template."""
+
+    model: torch.nn.Module
+    tokenizer: object
+
+
+@dataclass(frozen=True)
+class Outfit:
+    """One outfit text and how it came about.
+
+    `origin`: "model" (the answer as it is), "repaired" (the answer with corrected form, or with body parts
+    decided by the vote), "vote" (nothing of the answer was usable), "empty" (no response names a garment:
+    `prompt` is ""). `answer`: what the model said.
+    """
+
+    prompt: str
+    origin: str
+    answer: str
+
+
+def load_summarizer(model: str) -> Summarizer:
+    """Loads LLaMA or another chat model from a folder or `repo@revision`, in evaluation mode.
+
+    Raises FileNotFoundError or OSError if it isn't there, ValueError if it has no chat template.
+    """
+    checkpoint = find_checkpoint(model)
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint.location, **checkpoint.arguments())
+    prepare_tokenizer(tokenizer, model)
+    network = AutoModelForCausalLM.from_pretrained(checkpoint.location, **checkpoint.weights())
+    return Summarizer(network.to(device()).eval(), tokenizer)
+
+
+def summarize(summarizer: Summarizer, responses: Sequence[str], settings: Settings, seed: int) -> Outfit:
+    """One outfit text from all responses of a clothes ID (PAPER: stage 1, step 3)."""
+    if not any(count_items(responses).values()):
+        return Outfit("", "empty", "")
+    (answer,) = ask(summarizer, request(settings.instruction, responses, settings.words), settings, [seed])
+    return check_answer(answer, responses)
+
+
+def request(instruction: str, responses: Sequence[str], words: int) -> str:
+    """What the language model is asked: the instruction, then the responses' first `words` words."""
+    return " ".join([instruction, *" ".join(responses).split()[:words]])
+
+
+def check_answer(answer: str, responses: Sequence[str]) -> Outfit:
+    """What remains of a model's answer in the light of the responses.
+
+    Where the answer offers several items for a body part, the one that most responses name is kept; where no
+    response supports any of them, the most frequent item of the responses is taken instead. Ties go to the
+    alphabetically first.
+    """
+    votes = count_items(responses)
+    if not any(votes.values()):
+        return Outfit("", "empty", answer)
+    offered = offered_items(answer)
+    supported = {part: most_frequent(votes[part], offered[part]) for part in PARTS}
+    # An item for a part that no response mentions can't be checked, but is better than nothing.
+    unseen = {part: offered[part][0] for part in PARTS if offered[part] and not votes[part]}
+    kept = {part: supported[part] or unseen.get(part) for part in PARTS}
+    prompt = outfit_text({part: kept[part] or most_frequent(votes[part]) for part in PARTS})
+    if not any(kept.values()):
+        return Outfit(prompt, "vote", answer)
+    return Outfit(prompt, "model" if all(kept.values()) and three_items(answer) else "repaired", answer)
+
+
+def random_outfits(summarizer: Summarizer, count: int, settings: Settings, seed: int) -> list[Outfit]:
+    """`count` outfit texts that the language model makes up alone (PAPER: baselines, "random prompts").
+
+    Outfit i depends on (seed, i) only. An answer that doesn't name something for each body part is asked for
+    again with another seed; raises ValueError after RANDOM_ATTEMPTS such answers.
+    """
+    outfits: dict[int, Outfit] = {}
+    missing = list(range(count))
+    for attempt in range(RANDOM_ATTEMPTS):
+        for first in range(0, len(missing), RANDOM_BATCH):
+            part = missing[first : first + RANDOM_BATCH]
+            seeds = [seed_of("random outfit", seed, index, attempt) for index in part]
+            answers = ask(summarizer, RANDOM_INSTRUCTION, settings, seeds)
+            outfits |= {index: made for index, answer in zip(part, answers, strict=True) if (made := _made_up(answer))}
+        missing = [index for index in missing if index not in outfits]
+        if not missing:
+            return [outfits[index] for index in range(count)]
+    raise ValueError(
+        f"the language model named no complete outfit in {RANDOM_ATTEMPTS} attempts; "
+        f"its last answer was {answers[-1][:200]!r}"
+    )
+
+
+def ask(summarizer: Summarizer, content: str, settings: Settings, seeds: Sequence[int]) -> list[str]:
+    """One answer a seed to the same message, each independent of the others."""
+    # A response could contain text that looks like a turn of the conversation; it must stay text.
+    inputs = summarizer.tokenizer.apply_chat_template(
+        [{"role": "user", "content": content}],
+        add_generation_prompt=True,
+        return_tensors="pt",
+        return_dict=True,
+        sanitize_control_tokens=True,
+    )
+    inputs = {key: value.repeat(len(seeds), 1).to(summarizer.model.device) for key, value in inputs.items()}
+    return generate_texts(
+        summarizer.model,
+        summarizer.tokenizer,
+        inputs,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        max_new_tokens=settings.max_new_tokens,
+        seeds=seeds,
+    )
+
+
+def count_origins(outfits: Sequence[Outfit]) -> dict[str, int]:
+    """How many outfits have each origin."""
+    counts = Counter(outfit.origin for outfit in outfits)
+    return {origin: counts[origin] for origin in ("model", "repaired", "vote", "empty")}
+
+
+def _made_up(answer: str) -> Outfit | None:
+    """An answer as an outfit if it names something for each body part."""
+    offered = offered_items(answer)
+    if not all(offered.values()):
+        return None
+    prompt = outfit_text({part: offered[part][0] for part in PARTS})
+    return Outfit(prompt, "model" if three_items(answer) else "repaired", answer)

@@ -1,0 +1,98 @@
+"""What a profile does otherwise than the paper: its settings beside the paper's, and what holds for every
+profile."""
+
+from dlcr.params import Params
+
+ALWAYS = [
+    "The model is that of the last epoch. The release picks the best epoch on the test set.",
+    "Refinement uses the variants only; the release counts the original query twice.",
+    "After refinement the subjects among the top m come first, by refined score, then the other images as "
+    "before; the paper does not say how its mAP is computed.",
+    "Outfits and noise are drawn from seeds that depend on the image and the variant alone; the release "
+    "draws without a seed.",
+]
+"""Decisions that no parameter changes."""
+
+
+def departures(params: Params) -> dict[str, list]:
+    """`settings`: dicts of name, paper, run, same; `always`: sentences that hold for every profile."""
+    report = params.report
+    generated = params.generated[report.samples]
+    run = _run(params)
+    train = params.train[run.model]
+    inpaint, queries = params.inpaint, _queries(params)
+    rows = [
+        ("dataset", "PRCC", report.dataset, report.dataset == "prcc"),
+        ("Re-ID model", "CAL, ResNet-50", run.model, run.model == "cal"),
+        ("human parser", "SCHP", params.models.parser, "schp" in params.models.parser.lower()),
+        ("describer", "LLaVA", params.models.describer, "llava" in params.models.describer.lower()),
+        (
+            "summarizer",
+            "LLaMA (Llama-2-7b-chat)",
+            params.models.summarizer,
+            "llama" in params.models.summarizer.lower(),
+        ),
+        (
+            "inpainter",
+            "Stable Diffusion inpainting",
+            params.models.inpainter,
+            _is_diffusion(params.models.inpainter),
+        ),
+        (
+            "describer's temperature",
+            "0.2",
+            str(params.describe.temperature),
+            params.describe.temperature == 0.2,
+        ),
+        ("K, variants an image", "10", str(params.k), params.k == 10),
+        ("how variants are made", "inpainting", generated.kind, generated.kind == "inpainting"),
+        ("denoising steps", "50", str(inpaint.steps), inpaint.steps == 50),
+        ("guidance scale", "7.5", str(inpaint.guidance), inpaint.guidance == 7.5),
+        ("generated size", "768 x 256", _size(inpaint.size), tuple(inpaint.size) == (768, 256)),
+        ("l, variants a query", "6", *_asked(queries, "variants", 6)),
+        ("denoising steps of queries", "10", *_asked(queries, "steps", 10)),
+        ("m, gallery images that vote", "5", str(params.refine.m), params.refine.m == 5),
+        ("image size of the model", "384 x 192", _size(train.size), tuple(train.size) == (384, 192)),
+        ("epochs", "60", str(train.epochs), train.epochs == 60),
+        ("N, epochs a part of the variants", "5", str(train.progressive_every), train.progressive_every == 5),
+        ("learning rate", "0.00035", f"{train.learning_rate:g}", train.learning_rate == 3.5e-4),
+        (
+            "batch, identities x images",
+            "4 x 8",
+            f"{train.identities} x {train.images}",
+            (train.identities, train.images) == (4, 8),
+        ),
+        (
+            "training seeds",
+            "not said",
+            ", ".join(map(str, params.seeds if run.seeds is None else run.seeds)),
+            False,
+        ),
+    ]
+    settings = [dict(zip(("name", "paper", "run", "same"), row, strict=True)) for row in rows]
+    return {"settings": settings, "always": ALWAYS}
+
+
+def _run(params: Params):
+    """The run behind Table A1's most complete row that has one."""
+    evaluation = next((params.report.a1[row] for row in "654321" if row in params.report.a1), None)
+    if evaluation is None:
+        raise ValueError("report.a1: no row 1 to 6; the report needs at least one")
+    return params.runs[params.evaluations[evaluation].run]
+
+
+def _queries(params: Params):
+    name = params.evaluations[params.report.a1["6"]].queries if "6" in params.report.a1 else "none"
+    return None if name == "none" else params.queries[name.removeprefix("queries-")]
+
+
+def _asked(queries, key: str, paper: int) -> tuple[str, bool]:
+    return ("not run", False) if queries is None else (str(getattr(queries, key)), getattr(queries, key) == paper)
+
+
+def _is_diffusion(name: str) -> bool:
+    return "stable-diffusion" in name.lower()
+
+
+def _size(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]}"

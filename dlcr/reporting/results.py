@@ -1,0 +1,76 @@
+"""Reads what the evaluation stage wrote: `evaluations/<name>/metrics.json`, `per_query.parquet`,
+`rankings.parquet`."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+QUERY_COLUMNS = ["seed", "setting", "refined", "image_id", "subject", "hit", "ap"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """One evaluation: `metrics` as in its JSON file (percent), `queries` one row a seed, setting, refinement
+    and query."""
+
+    name: str
+    folder: Path
+    metrics: dict
+    queries: pd.DataFrame
+
+    @property
+    def setting(self) -> str:
+        """The setting that tables report: "cc", or "general" for a dataset whose clothes are unknown."""
+        return "cc" if "cc" in self.metrics["mean"] else "general"
+
+
+def load_result(folder: Path) -> Result | None:
+    """The evaluation in a folder, or None if it was not run (there is no such folder).
+
+    Raises ValueError naming the file that is missing, unreadable or lacks a key or column.
+    """
+    if not folder.is_dir():
+        return None
+    source = folder / "metrics.json"
+    try:
+        metrics = json.loads(source.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{source}: expected the metrics of an evaluation: {error}") from error
+    for key in ("seeds", "mean", "std"):
+        if key not in metrics:
+            raise ValueError(f"{source}: no key {key!r}; it has {', '.join(metrics)}")
+    return Result(folder.name, folder, metrics, _read(folder / "per_query.parquet", QUERY_COLUMNS))
+
+
+def load_rankings(result: Result) -> pd.DataFrame:
+    """The best gallery images of every query of the first seed: query, rank (from 1), gallery, similarity,
+    correct, refined."""
+    source = result.folder / "rankings.parquet"
+    return _read(source, ["query", "rank", "gallery", "similarity", "correct", "refined"])
+
+
+def per_query(result: Result, refined: bool) -> pd.DataFrame:
+    """Each query's top-1 and AP in percent in the result's setting, averaged over the seeds.
+
+    Returns columns top1, map; index image_id, sorted. Raises ValueError if the evaluation has no such
+    queries.
+    """
+    rows, setting = result.queries, result.setting
+    rows = rows[(rows["setting"] == setting) & (rows["refined"].astype(bool) == refined)]
+    if rows.empty:
+        kind = "refined" if refined else "plain"
+        raise ValueError(f"{result.folder / 'per_query.parquet'}: no {kind} queries of setting {setting!r}")
+    table = rows.groupby("image_id", sort=True)[["hit", "ap"]].mean() * 100
+    return table.rename(columns={"hit": "top1", "ap": "map"})
+
+
+def _read(source: Path, columns: list[str]) -> pd.DataFrame:
+    if not source.is_file():
+        raise ValueError(f"{source}: missing; the evaluation is incomplete")
+    table = pd.read_parquet(source)
+    lacking = [column for column in columns if column not in table.columns]
+    if lacking:
+        raise ValueError(f"{source}: no column {', '.join(lacking)}; it has {', '.join(table.columns)}")
+    return table

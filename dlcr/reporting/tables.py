@@ -1,0 +1,235 @@
+"""The tables: paper beside this run, with intervals; a row that was not run stays empty (NaN), it never
+becomes a zero."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from dlcr.evaluation.statistics import bootstrap_interval, paired_difference
+from dlcr.reporting.paper import A1, A5, A6, ORACLE, paper_table
+from dlcr.reporting.results import Result, per_query
+
+MEASURES = ("top1", "map")
+SETTINGS = ("cc", "cc_refined", "cc_single_shot", "sc", "general", "general_refined", "general_single_shot")
+
+
+def table_a1(results: Mapping[str, Result | None], bootstrap: int, seed: int) -> pd.DataFrame:
+    """Table A1: each of the paper's six rows and the oracle bound beside this run's evaluation of it.
+
+    Args:
+        results: row ("1" to "6", "oracle") to its evaluation, None or absent if not run. Row 6 takes the
+            refined metrics.
+        bootstrap: resamples of the queries behind every interval.
+        seed: of the resampling.
+
+    Returns one row a table row: what it is, `paper_top1`, `paper_map`, and for each measure (percent) its
+    mean over seeds, standard deviation, 95 % interval over queries, difference to row 1 with paired interval
+    and p value; NaN if not run.
+
+    Raises ValueError for a row that the table does not have.
+    """
+    paper = paper_table(A1).set_index("row", drop=False)
+    unknown = sorted(set(results) - {*paper.index, ORACLE})
+    if unknown:
+        raise ValueError(f"report.a1: no row {unknown[0]!r} in Table A1; it has {', '.join(paper.index)}, {ORACLE}")
+    base = results.get("1")
+    rows = []
+    for key in (*paper.index, ORACLE):
+        refined, result = key == "6", results.get(key)
+        row = _described(key, paper) | {"evaluation": result.name if result else None}
+        if result is not None:
+            row |= _measured(result, refined)
+            values = per_query(result, refined)
+            row["queries"] = len(values)
+            for measure in MEASURES:
+                row |= _interval(values[measure], measure, bootstrap, seed)
+                if base is not None and key != "1":
+                    row |= _difference(values[measure], per_query(base, False)[measure], measure, bootstrap, seed)
+        rows.append(row)
+    columns = [
+        "row",
+        "generated_data",
+        "llm_prompts",
+        "progressive_learning",
+        "prediction_refinement",
+        "evaluation",
+        "seeds",
+        "queries",
+    ]
+    for measure in MEASURES:
+        columns += [f"paper_{measure}", *(f"{measure}{end}" for end in _ENDS)]
+    return pd.DataFrame(rows).reindex(columns=columns)
+
+
+_ENDS = ("", "_std", "_low", "_high", "_difference", "_difference_low", "_difference_high", "_p")
+
+
+def _described(key: str, paper: pd.DataFrame) -> dict:
+    if key == ORACLE:
+        return {
+            "row": ORACLE,
+            "generated_data": "oracle: rendered in the right clothes (upper bound)",
+            "llm_prompts": "yes",
+            "progressive_learning": "yes",
+            "prediction_refinement": "no",
+        }
+    row = paper.loc[key].to_dict()
+    return row | {"paper_top1": float(row.pop("top1")), "paper_map": float(row.pop("map"))}
+
+
+def _measured(result: Result, refined: bool) -> dict:
+    setting = result.setting + ("_refined" if refined else "")
+    if setting not in result.metrics["mean"]:
+        raise ValueError(
+            f"{result.folder / 'metrics.json'}: no setting {setting!r}: this row needs an evaluation with "
+            f"{'a query set for refinement' if refined else 'clothes-changing queries'}"
+        )
+    row = {"seeds": len(result.metrics["seeds"])}
+    for measure in MEASURES:
+        row[measure] = result.metrics["mean"][setting][measure]
+        row[f"{measure}_std"] = result.metrics["std"][setting][measure] if row["seeds"] > 1 else np.nan
+    return row
+
+
+def _interval(values: pd.Series, measure: str, bootstrap: int, seed: int) -> dict:
+    found = bootstrap_interval(values.to_numpy(float), bootstrap, seed)
+    return {f"{measure}_low": found.low, f"{measure}_high": found.high}
+
+
+def _difference(values: pd.Series, base: pd.Series, measure: str, bootstrap: int, seed: int) -> dict:
+    a, b = aligned(values, base)
+    paired = paired_difference(a, b, bootstrap, seed)
+    return {
+        f"{measure}_difference": paired.mean,
+        f"{measure}_difference_low": paired.low,
+        f"{measure}_difference_high": paired.high,
+        f"{measure}_p": paired.p_value,
+    }
+
+
+def aligned(*columns: pd.Series) -> list[np.ndarray]:
+    """The same queries of several evaluations in the same order; ValueError if they do not have the same
+    queries."""
+    first = columns[0].sort_index()
+    for column in columns[1:]:
+        if set(column.index) != set(first.index):
+            example = min(set(column.index) ^ set(first.index))
+            raise ValueError(f"evaluations of one table need the same queries; {example!r} is not in all of them")
+    return [column.reindex(first.index).to_numpy(float) for column in columns]
+
+
+def share_of_gain(base: np.ndarray, method: np.ndarray, oracle: np.ndarray, n: int, seed: int) -> dict[str, float]:
+    """Which share of the oracle's gain over the baseline a method reaches: (method - base) / (oracle - base),
+    of means.
+
+    Args:
+        base, method, oracle: float [Q], the same queries in the same order.
+        n, seed: bootstrap resamples of the queries (the same draw for all three) and their seed.
+
+    Returns share, low, high as fractions (1 is all of the gain). They are NaN where the oracle gains nothing,
+    the interval also where it gains nothing in some resample: a ratio with such a denominator says nothing.
+    """
+    gain, bound = method - base, oracle - base
+    if len(bound) == 0 or bound.mean() <= 0:
+        return {"share": np.nan, "low": np.nan, "high": np.nan}
+    counts = np.random.default_rng(seed).multinomial(len(base), np.full(len(base), 1 / len(base)), size=n)
+    bounds = counts @ bound
+    low, high = (np.nan, np.nan) if (bounds <= 0).any() else np.percentile(counts @ gain / bounds, [2.5, 97.5])
+    return {"share": float(gain.mean() / bound.mean()), "low": float(low), "high": float(high)}
+
+
+def gain_shares(results: Mapping[str, Result | None], bootstrap: int, seed: int) -> dict[str, dict[str, float]]:
+    """`share_of_gain` of row 5 (inpainting, progressive learning, no refinement) by measure; {} if a row was
+    not run."""
+    needed = [results.get(row) for row in ("1", "5", ORACLE)]
+    if None in needed:
+        return {}
+    values = [per_query(result, refined=False) for result in needed]
+    return {
+        measure: share_of_gain(*aligned(*(value[measure] for value in values)), bootstrap, seed) for measure in MEASURES
+    }
+
+
+def table_settings(results: Mapping[str, Result | None]) -> pd.DataFrame:
+    """Every evaluation in every setting that it has: evaluation, setting, seeds, mean and standard deviation
+    (percent)."""
+    rows = []
+    for name, result in results.items():
+        for setting in SETTINGS if result else ():
+            if setting in result.metrics["mean"]:
+                mean, std = result.metrics["mean"][setting], result.metrics["std"][setting]
+                seeds = len(result.metrics["seeds"])
+                rows.append(
+                    {"evaluation": name, "setting": setting, "seeds": seeds}
+                    | {measure: mean[measure] for measure in MEASURES}
+                    | {f"{measure}_std": std[measure] if seeds > 1 else np.nan for measure in MEASURES}
+                )
+    columns = ["evaluation", "setting", "seeds", "top1", "top1_std", "map", "map_std"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def table_a5(results: Mapping[str, Result | None], epoch_seconds: Mapping[str, float]) -> pd.DataFrame:
+    """Table A5: concatenated data against progressive learning; seconds of an epoch and top-1, paper beside
+    this run.
+
+    results and epoch_seconds have the keys `concat` and `progressive`; what is absent was not run, or not
+    timed here.
+    """
+    rows = []
+    for key, paper in zip(("concat", "progressive"), paper_table(A5).to_dict("records"), strict=True):
+        result = results.get(key)
+        rows.append(
+            {
+                "progressive_learning": paper["progressive_learning"],
+                "evaluation": result.name if result else None,
+                "paper_epoch_seconds": float(paper["epoch_seconds"]),
+                "epoch_seconds": epoch_seconds.get(key, np.nan),
+                "paper_top1": float(paper["top1"]),
+                **(
+                    {key: _measured(result, False)[key] for key in ("top1", "top1_std")}
+                    if result
+                    else {"top1": np.nan, "top1_std": np.nan}
+                ),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def table_a6(timings: pd.DataFrame, stages: list[tuple[str, str]]) -> pd.DataFrame:
+    """Table A6: throughput and memory of each component, the paper's A100 beside this machine.
+
+    stages: for each of the paper's five components the (stage, name) that `timings` knows it by. NaN if not
+    timed here.
+    """
+    rows = []
+    for paper, (stage, name) in zip(paper_table(A6).to_dict("records"), stages, strict=True):
+        fact = timing_of(timings, stage, name)
+        memory = fact.get("peak_memory_mb", np.nan)
+        rows.append(
+            {
+                "component": paper["component"],
+                "stage": f"{stage}@{name}",
+                "paper_images_per_second": paper["images_per_second"],
+                "images_per_second": fact.get("images_per_second", np.nan),
+                "paper_gpu_memory_gb": paper["gpu_memory_gb"],
+                "memory_gb": memory / 1024,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def table_wall(timings: pd.DataFrame) -> pd.DataFrame:
+    """What every stage took on this machine, sorted; the columns that DVC's stages record, NaN where one does
+    not."""
+    columns = ["stage", "name", "seconds", "epoch_seconds", "images", "images_per_second", "peak_memory_mb"]
+    table = timings.reindex(columns=columns)
+    return table.sort_values(["stage", "name"], ignore_index=True)
+
+
+def timing_of(timings: pd.DataFrame, stage: str, name: str) -> dict:
+    """The timing facts of one stage, {} if this machine has none."""
+    if timings.empty:
+        return {}
+    found = timings[(timings["stage"] == stage) & (timings["name"] == name)]
+    return {} if found.empty else found.iloc[-1].dropna().to_dict()

@@ -1,0 +1,17 @@
+"""How a stage's command ends: bad input is one line on stderr and exit code 1, a bug shows its trace."""
+
+import sys
+import warnings
+
+import typer
+
+
+def run_stage(app: typer.Typer) -> None:
+    """Run a stage's Typer command. ValueError and OSError become `error: ...` on stderr and exit code 1."""
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    try:
+        app()
+    except (ValueError, OSError) as error:
+        lines = (line.strip() for line in str(error).splitlines())
+        print("error: " + " ".join(line for line in lines if line), file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,45 @@
+"""Stage pretrain: trains a mini model that comes with the repository, on MiniCC's pretraining stream only.
+
+    python -m stages.pretrain NAME   # backbone | parser | describer | summarizer | inpainter -> models/mini/NAME
+
+The stage is frozen in dvc.yaml; `dvc unfreeze` it to make the weights again. Scores go to
+models/mini/NAME/scores.json.
+"""
+
+import importlib
+import time
+from pathlib import Path
+
+import typer
+
+from dlcr.runtime import determinism, timing
+from dlcr.runtime.files import write_json
+from dlcr.runtime.stage import run_stage
+
+MODULES = {
+    "backbone": "dlcr.pretrain.backbone",
+    "parser": "dlcr.pretrain.parser",
+    "describer": "dlcr.pretrain.describer",
+    "summarizer": "dlcr.pretrain.summarizer",
+    "inpainter": "dlcr.pretrain.diffusion",
+}
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def main(name: str) -> None:
+    """Train the mini model NAME."""
+    if name not in MODULES:
+        raise ValueError(f"no mini model {name!r}; there are {', '.join(MODULES)}")
+    determinism.set_up()
+    folder = Path("models", "mini", name)
+    start = time.monotonic()
+    scores = importlib.import_module(MODULES[name]).pretrain(folder, {})
+    write_json(folder / "scores.json", scores)
+    timing.record("pretrain", name, seconds=time.monotonic() - start, peak_memory_mb=timing.peak_memory_mb())
+    print(f"{name}: " + ", ".join(f"{key} {value}" for key, value in scores.items()))
+
+
+if __name__ == "__main__":
+    run_stage(app)

@@ -1,0 +1,81 @@
+"""Stage summarize: one outfit text per clothes ID of the training split (Sec. 3.1; PAPER: stage 1, step 3).
+
+    python -m stages.summarize NAME    # a key of params.outfits -> outfits/NAME.parquet
+
+Source `vlm+llm`: a language model merges the descriptions of all images of a clothes ID. Source `random`: the
+language model makes up as many outfits as there are clothes IDs (baseline "random prompts").
+"""
+
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+import typer
+
+from dlcr.params import Summarize, load_params, lookup
+from dlcr.parsing import model_fingerprint
+from dlcr.prompts import Outfit, Summarizer, count_origins, load_summarizer, random_outfits, summarize
+from dlcr.prompts.tables import read_descriptions, write_texts
+from dlcr.runtime import determinism, timing
+from dlcr.runtime.progress import progress
+from dlcr.runtime.seeds import seed_of
+from dlcr.runtime.stage import run_stage
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def main(name: str) -> None:
+    """Make the outfit texts of the set NAME."""
+    params = load_params()
+    entry = lookup(params.outfits, "outfits", name)
+    determinism.set_up()
+    start = time.monotonic()
+    summarizer = load_summarizer(params.models.summarizer)
+    responses = read_descriptions(entry.dataset)
+    if entry.source == "random":
+        seed = seed_of("random outfits", params.seed, name)
+        made = random_outfits(summarizer, len(responses), params.summarize, seed)
+        outfits = {f"random-{index:04d}": outfit for index, outfit in enumerate(made)}
+    else:
+        outfits = summarize_all(summarizer, responses, params.summarize, params.seed)
+    counts = count_origins(list(outfits.values()))
+    excluded = [clothes for clothes, outfit in outfits.items() if outfit.origin == "empty"]
+    rows = [{"clothes": clothes, **asdict(outfit)} for clothes, outfit in outfits.items() if clothes not in excluded]
+    if not rows:
+        raise ValueError(f"{name}: no description of {entry.dataset} names any garment; see descriptions/")
+    fingerprint = {
+        "model": model_fingerprint(params.models.summarizer),
+        "origins": counts,
+        "excluded": excluded,
+        "source": entry.source,
+        "dataset": entry.dataset,
+    }
+    write_texts(pd.DataFrame(rows), Path("outfits", f"{name}.parquet"), fingerprint)
+    seconds = time.monotonic() - start
+    timing.record("summarize", name, seconds=seconds, outfits=len(rows), peak_memory_mb=timing.peak_memory_mb())
+    print(f"{name}: {len(rows)} outfits; origin: " + ", ".join(f"{key} {value}" for key, value in counts.items()))
+    if excluded:
+        print(
+            f"warning: {len(excluded)} clothes IDs left out, as no description names any garment: "
+            f"{', '.join(excluded[:10])}{' ...' if len(excluded) > 10 else ''}",
+            file=sys.stderr,
+        )
+
+
+def summarize_all(
+    summarizer: Summarizer, responses: dict[str, list[str]], settings: Summarize, seed: int
+) -> dict[str, Outfit]:
+    """One outfit per clothes ID; each depends on its own responses and seed only."""
+    outfits = {}
+    with progress(len(responses), "summarize", unit="clothes ID") as bar:
+        for clothes, texts in responses.items():
+            outfits[clothes] = summarize(summarizer, texts, settings, seed_of("summarize", seed, clothes))
+            bar.update(1)
+    return outfits
+
+
+if __name__ == "__main__":
+    run_stage(app)

@@ -1,0 +1,48 @@
+"""Stage train: one Re-ID model a seed, on real images and, by the run's mode, generated ones (Sec. 3.2.1).
+
+    python -m stages.train NAME            # a run of params.yaml
+
+Reads data/<dataset> and generated/<set>; writes in runs/<NAME>/seed-<s> the files model.safetensors,
+config.json and history.csv.
+"""
+
+from pathlib import Path
+
+import typer
+
+from dlcr.params import load_params, lookup
+from dlcr.reid import Recipe, train_run
+from dlcr.runtime import determinism
+from dlcr.runtime.stage import run_stage
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def main(name: str) -> None:
+    """Train the run NAME."""
+    params = load_params()
+    run = lookup(params.runs, "runs", name)
+    entry = lookup(params.train, "train", run.model)
+    recipe = Recipe(
+        model=entry.model or run.model,
+        size=entry.size,
+        epochs=entry.epochs,
+        learning_rate=entry.learning_rate,
+        weight_decay=entry.weight_decay,
+        milestones=tuple(entry.milestones),
+        identities=entry.identities,
+        images=entry.images,
+        mode=run.mode,
+        k=run.k,
+        progressive_every=entry.progressive_every,
+        precision=entry.precision,
+        settings=entry.settings,
+    )
+    determinism.set_up()
+    seeds = params.seeds if run.seeds is None else run.seeds
+    train_run(name, recipe, Path("data", run.dataset), Path("generated", run.generated), seeds, Path("runs", name))
+
+
+if __name__ == "__main__":
+    run_stage(app)

@@ -1,0 +1,215 @@
+"""`refine` against a literal transcription of Algorithm 1, and what a refined ranking means."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dlcr.evaluation import (
+    SETTINGS,
+    Labels,
+    Refined,
+    evaluate_features,
+    evaluate_refined,
+    refine,
+    refined_ranking,
+    similarity,
+)
+
+
+def cosine(a, b):
+    return round(float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b))), 12)
+
+
+def is_junk(query, gallery, i, j, setting):
+    if query.subjects[i] != gallery.subjects[j]:
+        return False
+    same = query.clothes[i] == gallery.clothes[j]
+    return query.cameras[i] == gallery.cameras[j] or {"cc": same, "sc": not same, "general": False}[setting]
+
+
+def votes(feature, features, kept, subjects, m):
+    """Subjects of the top m in order of appearance, each with its sum of similarity / largest similarity."""
+    top = sorted(kept, key=lambda j: (-cosine(feature, features[j]), j))[:m]
+    sums = {int(subjects[j]): 0.0 for j in top}
+    largest = max((cosine(feature, features[j]) for j in top), default=0)
+    if largest > 0:
+        for j in top:
+            sums[int(subjects[j])] += cosine(feature, features[j]) / largest
+    return sums
+
+
+def algorithm_1(query, variants, gallery, labels, gallery_labels, m, setting, present):
+    """PAPER.md, Algorithm 1, a query at a time: a list of (subject, score), best first."""
+    results = []
+    for i in range(len(query)):
+        kept = [j for j in range(len(gallery)) if not is_junk(labels, gallery_labels, i, j, setting)]
+        score = votes(query[i], gallery, kept, gallery_labels.subjects, m)
+        for v in range(variants.shape[1]):
+            if present[i, v]:
+                for subject, more in votes(variants[i, v], gallery, kept, gallery_labels.subjects, m).items():
+                    if subject in score:
+                        score[subject] += more
+        results.append(sorted(score.items(), key=lambda item: -round(item[1], 9)))
+    return results
+
+
+def random_case(rng, q, g, n_variants, dims=4):
+    labels, gallery_labels = (
+        Labels(rng.integers(0, 5, n), rng.integers(0, 3, n), rng.integers(0, 3, n)) for n in (q, g)
+    )
+    query, variants, gallery = (rng.normal(size=(*n, dims)) for n in ((q,), (q, n_variants), (g,)))
+    return query, variants, gallery, labels, gallery_labels
+
+
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 5),
+    st.integers(1, 20),
+    st.integers(0, 4),
+    st.integers(1, 7),
+    st.sampled_from(SETTINGS),
+)
+@settings(derandomize=True, max_examples=150, deadline=None)
+def test_equals_algorithm_1(seed, q, g, n_variants, m, setting):
+    rng = np.random.default_rng(seed)
+    query, variants, gallery, labels, gallery_labels = random_case(rng, q, g, n_variants)
+    gallery[g // 2 :] = gallery[: g - g // 2]  # ties
+    present = rng.random((q, n_variants)) < 0.8
+    variants[~present] = np.nan
+    refined = refine(query, variants, gallery, labels, gallery_labels, m, setting)
+    expected = algorithm_1(query, variants, gallery, labels, gallery_labels, m, setting, present)
+    assert refined.subjects.shape == refined.scores.shape == (q, m)
+    for i, pairs in enumerate(expected):
+        assert refined.subjects[i].tolist() == [s for s, _ in pairs] + [-1] * (m - len(pairs))
+        np.testing.assert_allclose(
+            refined.scores[i], [x for _, x in pairs] + [0] * (m - len(pairs)), rtol=1e-6, atol=1e-9
+        )
+        assert refined.prediction[i] == (pairs[0][0] if pairs else -1)
+    explicit = refine(
+        query,
+        np.where(present[..., None], variants, 7.0),
+        gallery,
+        labels,
+        gallery_labels,
+        m,
+        setting,
+        present=present,
+    )
+    assert explicit.scores.tolist() == refined.scores.tolist()
+
+
+def unit(*angles):
+    return np.array([[np.cos(a), np.sin(a)] for a in np.deg2rad(angles)])
+
+
+def test_a_case_by_hand():
+    # The query prefers subject 1, both variants subject 2 of S; subject 3 is not in S and cannot win.
+    labels, gallery_labels = Labels([2], [0], [0]), Labels([1, 2, 3], [1, 2, 3], [1, 1, 1])
+    query, gallery = unit(0), unit(10, 20, 60)
+    variants = unit(20, 60)[None]
+    refined = refine(query, variants, gallery, labels, gallery_labels, m=2)
+    one = 1 + np.cos(np.deg2rad(10))
+    two = np.cos(np.deg2rad(20)) / np.cos(np.deg2rad(10)) + 1 + np.cos(np.deg2rad(40))
+    assert refined.prediction.tolist() == [2]
+    assert refined.subjects.tolist() == [[2, 1]]
+    np.testing.assert_allclose(refined.scores, [[two, one]])
+
+
+def test_junk_neither_votes_nor_takes_a_place_among_the_top_m():
+    labels, gallery_labels = Labels([1], [0], [0]), Labels([1, 2], [1, 2], [0, 0])  # the first has its camera
+    refined = refine(unit(0), unit(0)[None], unit(0, 50), labels, gallery_labels, m=1)
+    assert refined.subjects.tolist() == [[2]]
+
+
+def test_a_query_with_nothing_but_junk_has_no_prediction():
+    refined = refine(unit(0), unit(0)[None], unit(0), Labels([1], [0], [0]), Labels([1], [0], [0]), m=2)
+    assert refined.prediction.tolist() == [-1]
+    assert refined.subjects.tolist() == [[-1, -1]]
+    assert refined.scores.tolist() == [[0, 0]]
+
+
+def test_sources_that_resemble_nothing_add_nothing():
+    labels, gallery_labels = Labels([1], [0], [0]), Labels([1, 2], [1, 1], [1, 1])
+    gallery = unit(100, 110)
+    refined = refine(unit(0), np.zeros((1, 0, 2)), gallery, labels, gallery_labels, m=2)  # all similarities < 0
+    assert refined.subjects.tolist() == [[1, 2]]  # the original order
+    assert refined.scores.tolist() == [[0, 0]]
+    refined = refine(unit(0), np.stack([unit(110, -90)]), gallery, labels, gallery_labels, m=2)
+    assert refined.prediction.tolist() == [2]  # the variant decides; the other one, opposite of all, is ignored
+    assert refine(np.zeros((1, 2)), unit(110)[None], gallery, labels, gallery_labels).prediction.tolist() == [2]
+
+
+@pytest.mark.parametrize("block_values", [1, 500, 10**6])
+def test_does_not_depend_on_scale_blocks_or_float32(monkeypatch, block_values):
+    query, variants, gallery, labels, gallery_labels = random_case(np.random.default_rng(3), 12, 40, 3)
+    expected = refine(query, variants, gallery, labels, gallery_labels)
+    monkeypatch.setattr(similarity, "BLOCK_VALUES", block_values)
+    refined = refine(query * 1e3, variants * 0.1, gallery * 5, labels, gallery_labels)
+    np.testing.assert_allclose(refined.scores, expected.scores, atol=1e-9)
+    single = refine(query, variants.astype(np.float32), gallery, labels, gallery_labels)
+    assert refined.subjects.tolist() == single.subjects.tolist() == expected.subjects.tolist()
+
+
+def test_refined_ranking_by_hand():
+    order = refined_ranking(np.array([[0.9, 0.8, 0.7, 0.6, 0.5]]), np.array([[7, 5, -1]]), np.array([5, 6, 7, 5, 7]))
+    assert order.tolist() == [[2, 4, 0, 3, 1]]
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(SETTINGS))
+@settings(derandomize=True, max_examples=40, deadline=None)
+def test_refined_scores_follow_the_stated_rule(seed, setting):
+    rng = np.random.default_rng(seed)
+    query, variants, gallery, labels, gallery_labels = random_case(rng, 8, 60, 2)
+    refined = refine(query, variants, gallery, labels, gallery_labels, 4, setting)
+    scores = evaluate_refined(query, gallery, refined, labels, gallery_labels, setting)
+    assert scores.per_query_top1.tolist() == (refined.prediction == labels.subjects)[scores.query_index].tolist()
+    for i, ap in zip(scores.query_index, scores.per_query_ap, strict=True):
+        place = {s: p for p, s in enumerate(refined.subjects[i].tolist()) if s >= 0}
+        kept = [j for j in range(60) if not is_junk(labels, gallery_labels, i, j, setting)]
+        kept.sort(key=lambda j: (place.get(gallery_labels.subjects[j], 99), -cosine(query[i], gallery[j]), j))
+        ranks = [r for r, j in enumerate(kept, 1) if gallery_labels.subjects[j] == labels.subjects[i]]
+        assert ap == pytest.approx(np.mean([n / r for n, r in enumerate(ranks, 1)]))
+
+
+def test_nothing_in_s_leaves_the_ranking():
+    query, _, gallery, labels, gallery_labels = random_case(np.random.default_rng(4), 5, 50, 0)
+    nothing = Refined(np.full(5, -1), np.full((5, 3), -1), np.zeros((5, 3)))
+    plain = evaluate_features(query, gallery, labels, gallery_labels, "cc")
+    refined = evaluate_refined(query, gallery, nothing, labels, gallery_labels)
+    assert refined.per_query_ap.tolist() == plain.per_query_ap.tolist()
+
+
+ONE, TWO = Labels([0], [0], [0]), Labels([0, 1], [1, 1], [1, 1])
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"m": 0}, "m must be an integer of at least 1, got 0"),
+        ({"m": 2.0}, "m must be an integer"),
+        ({"setting": "all"}, "setting must be one of"),
+        ({"variants": np.ones((1, 3))}, r"variants must have shape \[1, l, 3\], got \(1, 3\)"),
+        ({"variants": np.ones((2, 1, 3))}, "variants must have shape"),
+        ({"variants": np.ones((1, 1, 4))}, "variants must have shape"),
+        ({"variants": np.array([[[1, np.nan, 1]]])}, "variants must be finite, but variant 0 of query 0"),
+        ({"variants": np.full((1, 1, 3), np.nan), "present": np.array([[True]])}, "variants must be finite"),
+        ({"variants": np.full((1, 1, 3), "a")}, "variants must be numbers"),
+        ({"present": np.array([[1]])}, "present must be bool"),
+        ({"present": np.array([True])}, "present must be bool"),
+        ({"query": np.array([[1, np.nan, 1]])}, "query must be finite"),
+        ({"gallery": np.ones((2, 4))}, "equally many columns"),
+        ({"gallery_labels": ONE}, "gallery_labels holds the labels of 1 images, expected 2"),
+        ({"gallery_labels": Labels([-1, 0], [0, 0], [1, 1])}, "must be 0 or more"),
+    ],
+)
+def test_wrong_arguments_are_named(changed, message):
+    arguments = {
+        "query": np.ones((1, 3)),
+        "variants": np.ones((1, 1, 3)),
+        "gallery": np.ones((2, 3)),
+        "query_labels": ONE,
+        "gallery_labels": TWO,
+    }
+    with pytest.raises(ValueError, match=message):
+        refine(**(arguments | changed))

@@ -1,0 +1,145 @@
+"""A language model's answers are checked against the responses; a LLaMA of random weights is asked."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from dlcr.params import Summarize
+from dlcr.prompts import Outfit, check_answer, count_origins, load_summarizer, random_outfits, summarize, vote
+from dlcr.prompts import summarizer as module
+from dlcr.prompts.summarizer import ask, request
+
+SETTINGS = Summarize(instruction="Extract:", words=12, temperature=0.6, top_p=0.9, max_new_tokens=8)
+RESPONSES = ["Gray shirt| Blue jeans| Black shoes"] * 3 + ["Blue shirt| Blue jeans| Brown boots"]
+
+
+def byte_tokenizer(**settings) -> PreTrainedTokenizerFast:
+    alphabet = ["<pad>", "<s>", "</s>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    tokenizer = Tokenizer(models.BPE(vocab={token: i for i, token in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", **settings)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("summarizer")
+    torch.manual_seed(0)
+    tokenizer = byte_tokenizer(chat_template="{% for m in messages %}<s>{{ m['content'] }}{% endfor %}")
+    config = LlamaConfig(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        vocab_size=len(tokenizer),
+        bos_token_id=1,
+        eos_token_id=2,
+        max_position_embeddings=256,
+    )
+    model = LlamaForCausalLM(config).half()
+    model.generation_config.update(do_sample=True, temperature=0.01, top_p=0.01)  # a checkpoint's own taste is ignored
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("answer", "wanted", "origin"),
+    [
+        ("Gray shirt| Blue jeans| Black shoes", "Gray shirt| Blue jeans| Black shoes", "model"),
+        ("Blue shirt| Blue jeans| Black shoes", "Blue shirt| Blue jeans| Black shoes", "model"),
+        (
+            "Gray shirt and blue shirt| Blue jeans| Black shoes",
+            "Gray shirt| Blue jeans| Black shoes",
+            "repaired",
+        ),
+        ("Pink shirt| Blue jeans| Black shoes", "Gray shirt| Blue jeans| Black shoes", "repaired"),
+        (
+            "Sure! The items are:\n1. Gray shirt\n2. Blue jeans\n3. Brown boots",
+            "Gray shirt| Blue jeans| Brown boots",
+            "repaired",
+        ),
+        ("black shoes, blue jeans, gray shirt", "Gray shirt| Blue jeans| Black shoes", "repaired"),
+        ("Gray shirt", "Gray shirt| Blue jeans| Black shoes", "repaired"),
+        ("", "Gray shirt| Blue jeans| Black shoes", "vote"),
+        ("Green hat| Green hat| Green hat", "Gray shirt| Blue jeans| Black shoes", "vote"),
+        ("x" * 10_000, "Gray shirt| Blue jeans| Black shoes", "vote"),
+        ("'; import os; os.system('reboot') #", "Gray shirt| Blue jeans| Black shoes", "vote"),
+        ("Lo siento, no puedo ayudar con eso.", "Gray shirt| Blue jeans| Black shoes", "vote"),
+    ],
+)
+def test_answers_are_checked(answer, wanted, origin):
+    assert check_answer(answer, RESPONSES) == Outfit(wanted, origin, answer)
+
+
+def test_other_languages_are_taken_by_their_places():
+    responses = ["Camisa gris| Vaqueros azules| Zapatos negros"] * 2
+    assert check_answer(responses[0], responses).origin == "model"
+    assert check_answer("?", responses).prompt == responses[0]
+
+
+@given(st.text(max_size=200), st.lists(st.sampled_from([*RESPONSES, "", "?", "red dress"]), max_size=6))
+def test_every_answer_gives_three_items_or_nothing(answer, responses):
+    outfit = check_answer(answer, responses)
+    assert outfit.answer == answer
+    if not vote(responses):
+        assert (outfit.prompt, outfit.origin) == ("", "empty")
+    else:
+        assert len(outfit.prompt.split("| ")) == 3
+        assert outfit.origin in ("model", "repaired", "vote")
+        if outfit.origin == "vote":
+            assert outfit.prompt == vote(responses)
+
+
+def test_words_are_limited_and_empty_responses_are_not_asked_about(folder, monkeypatch):
+    assert request("Extract:", ["a b  c", "", "d\ne"], 4) == "Extract: a b c d"
+    monkeypatch.setattr(module, "ask", lambda *_: pytest.fail("asked about nothing"))
+    assert summarize(load_summarizer(str(folder)), ["", "?"], SETTINGS, 0) == Outfit("", "empty", "")
+
+
+def test_answers_depend_on_their_own_seed_only(folder):
+    summarizer = load_summarizer(str(folder))
+    together = ask(summarizer, "hello", SETTINGS, [1, 2, 3])
+    assert len(set(together)) == 3
+    assert together == [ask(summarizer, "hello", SETTINGS, [seed])[0] for seed in (1, 2, 3)]
+    greedy = SETTINGS.model_copy(update={"temperature": 0.0})
+    assert len(set(ask(summarizer, "hello", greedy, [1, 2, 3]))) == 1
+    assert summarize(summarizer, RESPONSES, SETTINGS, 5) == summarize(summarizer, RESPONSES, SETTINGS, 5)
+    assert summarize(summarizer, RESPONSES, SETTINGS, 5).prompt == vote(RESPONSES)  # random weights say nothing
+
+
+def test_control_tokens_in_responses_stay_text(folder):
+    tokenizer = load_summarizer(str(folder)).tokenizer
+    chat = [{"role": "user", "content": "gray shirt<s></s>"}]
+    ids = tokenizer.apply_chat_template(chat, return_dict=True, sanitize_control_tokens=True)["input_ids"]
+    assert ids.count(tokenizer.bos_token_id) == 1
+    assert tokenizer.eos_token_id not in ids
+
+
+def test_random_outfits_ask_again_and_then_give_up(folder, monkeypatch):
+    summarizer = load_summarizer(str(folder))
+
+    def sometimes(_, content, settings, seeds):
+        return [("Gray shirt| Blue jeans| Black shoes", "no idea", "red coat")[seed % 3] for seed in seeds]
+
+    monkeypatch.setattr(module, "ask", sometimes)
+    assert [made.origin for made in random_outfits(summarizer, 30, SETTINGS, 0)] == ["model"] * 30
+    monkeypatch.setattr(module, "ask", lambda _, content, settings, seeds: ["no idea"] * len(seeds))
+    with pytest.raises(ValueError, match="no complete outfit in 20 attempts"):
+        random_outfits(summarizer, 2, SETTINGS, 0)
+
+
+def test_origins_are_counted():
+    outfits = [Outfit("a", "model", ""), Outfit("b", "vote", ""), Outfit("c", "model", "")]
+    assert count_origins(outfits) == {"model": 2, "repaired": 0, "vote": 1, "empty": 0}
+
+
+def test_a_model_without_chat_template_is_refused(folder, tmp_path):
+    for path in folder.iterdir():
+        if path.name != "chat_template.jinja":
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(ValueError, match="no chat template"):
+        load_summarizer(str(tmp_path))

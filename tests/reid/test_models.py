@@ -1,0 +1,93 @@
+"""The registry, the trunks and what a model's constructor refuses."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from transformers import ResNetConfig, ResNetModel
+
+from dlcr.reid import build_model, register_model
+from dlcr.reid.models import resnet
+from dlcr.reid.models.resnet import MINI, feature_map, last_stride_1, mini_resnet, resnet50
+
+OWNERS = [0, 0, 1, 1]
+
+
+def test_cal_has_the_papers_shape() -> None:
+    model = build_model("cal", 2, OWNERS).eval()
+    assert model.neck.num_features == model.identity_head.in_features == 4096
+    assert 0.01 < model.neck.weight.std() < 0.03
+    assert model.identity_head.weight.std() < 0.002
+    with torch.no_grad():
+        assert feature_map(model.trunk, torch.zeros(1, 3, 64, 32)).shape == (1, 2048, 4, 2)
+        assert model(torch.zeros(1, 3, 64, 32)).shape == (1, 4096)
+
+
+def test_mini_is_small_and_bfloat16_is_close() -> None:
+    model = build_model("cal-mini", 2, OWNERS).eval()
+    assert sum(parameter.numel() for parameter in model.parameters()) < 1.5e6
+    images = torch.randn(2, 3, 96, 48)
+    with torch.no_grad():
+        exact = model(images)
+        model.precision = torch.bfloat16
+        close = model(images)
+    assert exact.shape == (2, model.neck.num_features)
+    assert close.dtype == torch.float32
+    torch.testing.assert_close(close, exact, rtol=0.1, atol=0.1)
+
+
+def test_last_stride_1_doubles_the_map_and_keeps_the_weights() -> None:
+    plain = ResNetModel(ResNetConfig(**MINI)).eval()
+    images = torch.randn(1, 3, 96, 48)
+    with torch.no_grad():
+        assert feature_map(plain, images).shape[2:] == (3, 2)
+        assert feature_map(last_stride_1(plain), images).shape[2:] == (6, 3)
+    strides = {m.stride for m in plain.encoder.stages[2].modules() if isinstance(m, nn.Conv2d)}
+    assert (2, 2) in strides  # the stages before keep theirs
+
+
+def test_pretrained_weights_come_from_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resnet, "RESNET50", MINI)  # the same code on weights of 5 MB
+    saved = ResNetModel(ResNetConfig(**MINI))
+    saved.save_pretrained(tmp_path / "resnet")
+    loaded = resnet50(str(tmp_path / "resnet"))
+    key = "embedder.embedder.convolution.weight"
+    assert torch.equal(loaded.state_dict()[key], saved.state_dict()[key])
+    assert loaded.encoder.stages[-1].layers[0].shortcut.convolution.stride == (1, 1)
+
+
+def test_wrong_weights_are_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no such folder, and not of the form repo@revision"):
+        resnet50("microsoft/resnet-50")
+    mini_resnet().save_pretrained(tmp_path / "mini")
+    with pytest.raises(ValueError, match=r"mini': another trunk: embedding_size is"):
+        resnet50(str(tmp_path / "mini"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="empty': cannot be loaded"):
+        resnet50(str(tmp_path / "empty"))
+
+
+@pytest.mark.parametrize(
+    ("name", "subjects", "clothes", "settings", "message"),
+    [
+        ("cla", 2, OWNERS, {}, "no model named 'cla'; there are cal, cal-mini"),
+        ("cal-mini", 1, [0], {}, "at least two subjects"),
+        ("cal-mini", 3, OWNERS, {}, r"every subject 0\.\.2 must own"),
+        (
+            "cal-mini",
+            2,
+            OWNERS,
+            {"smooth": 1},
+            "unknown setting 'smooth'; it has clothes_from_epoch, smoothing",
+        ),
+    ],
+)
+def test_build_model_refuses(name: str, subjects: int, clothes: list[int], settings: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build_model(name, subjects, clothes, **settings)
+
+
+def test_a_registered_model_joins_and_its_name_is_taken() -> None:
+    with pytest.raises(ValueError, match="'cal' is registered already"):
+        register_model("cal")(lambda subjects, clothes: None)

@@ -1,0 +1,224 @@
+"""A made-up pipeline for the report's tests: small data, masks, sets, runs and evaluations of the documented
+schemas."""
+
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dlcr.data import GENERATED_SCHEMA, IMAGE_SCHEMA, MASK_SCHEMA, encode_png, save_manifest, write_shard
+from dlcr.data.shards import checksum
+from dlcr.params import Params
+
+SUBJECTS, IMAGES, HEIGHT, WIDTH = 6, 4, 48, 24
+HOSTILE = '<script>alert(1)</script> $\\frac{1}{0}$|blue & jeans|"black" shoes'
+TOP1 = {
+    "baseline": 0.4,
+    "standard": 0.42,
+    "random": 0.5,
+    "paired": 0.58,
+    "progressive": 0.66,
+    "oracle": 0.8,
+    "concat": 0.6,
+}
+
+
+def make_pipeline(root: Path, params: Params, missing: tuple[str, ...] = (), queries: int = 60) -> None:
+    """Writes everything that the report reads under `root`, except the evaluations named in `missing`."""
+    dataset = params.report.dataset
+    manifest = make_data(root, dataset)
+    make_texts(root, params, manifest)
+    make_set(root, params.report.samples, manifest)
+    ids = manifest.loc[manifest["split"] == "query", "image_id"].tolist()
+    gallery = manifest[manifest["split"] == "gallery"]
+    for name, evaluation in params.evaluations.items():
+        if name not in missing:
+            make_evaluation(root / "evaluations" / name, ids, gallery, manifest, TOP1[name], params.seeds)
+            make_history(root / "runs" / evaluation.run, params.seeds)
+
+
+def make_data(root: Path, dataset: str) -> pd.DataFrame:
+    """Images, masks, label maps and outfit truth; a person is a column of six stripes, one a label."""
+    rows, images, labels = [], {}, {}
+    for split in ("train", "query", "gallery"):
+        for subject in range(SUBJECTS):
+            for frame in range(IMAGES):
+                image_id = f"{split}/{subject:02d}/{frame:02d}.png"
+                rng = np.random.default_rng(zlib.crc32(image_id.encode()))
+                rows.append(
+                    {
+                        "image_id": image_id,
+                        "subject": f"{split}-{subject}",
+                        "clothes": f"{split}-{subject}-{frame % 2}",
+                        "camera": {"train": "A", "query": "C", "gallery": "A"}[split],
+                        "split": split,
+                        "tracklet": "",
+                        "frame": frame,
+                        "width": WIDTH,
+                        "height": HEIGHT,
+                    }
+                )
+                label = np.repeat(np.arange(HEIGHT) // 7, WIDTH).reshape(HEIGHT, WIDTH).astype(np.uint8)
+                image = np.repeat(rng.integers(0, 256, (7, 1, 3), dtype=np.uint8), 7, axis=0)[:HEIGHT]
+                images[image_id] = np.broadcast_to(image, (HEIGHT, WIDTH, 3)).copy()
+                labels[image_id] = label
+    manifest = pd.DataFrame(rows).astype({"frame": "int32", "width": "int32", "height": "int32"})
+    folder = root / "data" / dataset
+    ids = sorted(images)
+    save_manifest(manifest, folder / "manifest.parquet")
+    for path, arrays in (
+        (folder / "images" / "images-00000.arrow", images),
+        (folder / "truth" / "labels.arrow", labels),
+    ):
+        write_shard(
+            path,
+            {"image_id": ids, "image": [encode_png(arrays[image_id]) for image_id in ids]},
+            IMAGE_SCHEMA,
+            {"dataset": dataset},
+        )
+    masked = [image_id for image_id in ids if not image_id.startswith("gallery")]
+    masks = [labels[image_id] >= 4 for image_id in masked]
+    write_shard(
+        root / "masks" / dataset / "masks-00000.arrow",
+        {
+            "image_id": masked,
+            "mask": [encode_png(mask) for mask in masks],
+            "area": [float(mask.mean()) for mask in masks],
+            "status": ["ok"] * len(masked),
+        },
+        MASK_SCHEMA,
+        {"dataset": dataset},
+    )
+    truth = manifest.drop_duplicates("clothes")[["clothes"]].assign(prompt="Gray shirt| Blue jeans| Black shoes")
+    truth.to_parquet(folder / "truth" / "outfits.parquet")
+    return manifest
+
+
+def make_texts(root: Path, params: Params, manifest: pd.DataFrame) -> None:
+    """Descriptions that are right but for every second image's shoes; outfits that are all right."""
+    train = manifest[manifest["split"] == "train"]
+    answers = ["gray shirt| blue jeans| black shoes", "gray shirt| blue jeans| black boots"]
+    table = train[["image_id", "clothes"]].assign(response=[answers[number % 2] for number in range(len(train))])
+    path = root / "descriptions" / f"{params.report.dataset}.parquet"
+    path.parent.mkdir(parents=True)
+    table.to_parquet(path)
+    path = root / "outfits" / f"{params.generated[params.report.samples].outfits}.parquet"
+    path.parent.mkdir(parents=True)
+    outfits = train.drop_duplicates("clothes")[["clothes"]]
+    outfits.assign(prompt="Gray shirt| Blue jeans| Black shoes", origin="vote", answer="").to_parquet(path)
+
+
+def make_set(root: Path, name: str, manifest: pd.DataFrame, variants: int = 4) -> None:
+    """Variants with new colours inside the mask; the last variant is skipped; the first prompt is hostile."""
+    train = manifest[manifest["split"] == "train"].sort_values("image_id")
+    for variant in range(variants):
+        columns: dict[str, list] = {field: [] for field in GENERATED_SCHEMA.names}
+        for number, row in enumerate(train.to_dict("records")):
+            image = np.full((HEIGHT, WIDTH, 3), 30 * variant, np.uint8)
+            seen = np.random.default_rng(zlib.crc32(row["image_id"].encode())).integers(
+                0, 256, (7, 1, 3), dtype=np.uint8
+            )
+            image[:28] = np.repeat(seen, 7, axis=0)[:28]
+            data = None if variant == variants - 1 else encode_png(image)
+            values = {
+                "image_id": row["image_id"],
+                "subject": row["subject"],
+                "source_clothes": row["clothes"],
+                "target_clothes": "other",
+                "variant": variant,
+                "seed": number,
+                "image": data,
+                "prompt": HOSTILE if number == variant == 0 else "Red striped shirt| Green trousers| White boots",
+                "checksum": checksum(data) if data else "",
+                "skipped": "" if data else "empty mask",
+            }
+            for field, value in values.items():
+                columns[field].append(value)
+        write_shard(
+            root / "generated" / name / f"variant-{variant:03d}-block-0000.arrow",
+            columns,
+            GENERATED_SCHEMA,
+            {"set": name},
+        )
+
+
+def make_history(run: Path, seeds: list[int]) -> None:
+    """Two losses over five epochs; the second begins late."""
+    for seed in seeds:
+        folder = run / f"seed-{seed}"
+        folder.mkdir(parents=True, exist_ok=True)
+        epochs = np.arange(5)
+        pd.DataFrame(
+            {
+                "epoch": epochs,
+                "learning_rate": 0.001,
+                "identity": 4 / (1 + epochs) + seed / 10,
+                "clothes": np.where(epochs > 2, 1.0, np.nan),
+                "variants": 2,
+                "replaced": 0,
+            }
+        ).to_csv(folder / "history.csv", index=False)
+
+
+def make_evaluation(
+    folder: Path, ids: list[str], gallery: pd.DataFrame, manifest: pd.DataFrame, top1: float, seeds: list[int]
+) -> None:
+    """Every query is hit with probability `top1` (0.03 more when refined); rankings agree with the first
+    seed's hits."""
+    folder.mkdir(parents=True)
+    subjects = manifest.set_index("image_id")["subject"]
+    queries, rankings, metrics = [], [], {}
+    for seed in seeds:
+        # The same luck for every evaluation: differences are paired. A shift: both directions occur.
+        luck = np.random.default_rng(seed).uniform(size=len(ids))
+        shift = np.random.default_rng([seed, int(top1 * 100)]).uniform(-0.2, 0.2, size=len(ids))
+        for setting, refined, bonus in (("cc", False, 0), ("cc", True, 0.03), ("sc", False, 0.2)):
+            hits = (luck + shift < top1 + bonus).astype(int)
+            aps = np.clip(hits * 0.7 + luck * 0.2, 0, 1)
+            key = setting + ("_refined" if refined else "")
+            metrics.setdefault(seed, {})[key] = {"top1": 100 * hits.mean(), "map": 100 * aps.mean()}
+            for image_id, hit, ap in zip(ids, hits, aps, strict=True):
+                queries.append(
+                    {
+                        "seed": seed,
+                        "setting": setting,
+                        "refined": refined,
+                        "image_id": image_id,
+                        "subject": subjects[image_id],
+                        "hit": int(hit),
+                        "ap": ap,
+                    }
+                )
+                if seed == seeds[0] and setting == "cc":
+                    for rank in range(1, 11):
+                        other = gallery["image_id"].iloc[(rank * 5 + len(image_id)) % len(gallery)]
+                        rankings.append(
+                            {
+                                "query": image_id,
+                                "rank": rank,
+                                "gallery": other,
+                                "similarity": 1 - rank / 20,
+                                "correct": bool(hit) if rank == 1 else rank % 3 == 0,
+                                "refined": refined,
+                            }
+                        )
+        metrics[seed]["cc_single_shot"] = {"top1": 30.0, "map": 25.0}
+    settings = metrics[seeds[0]]
+    stacked = {
+        setting: {measure: [metrics[seed][setting][measure] for seed in seeds] for measure in ("top1", "map")}
+        for setting in settings
+    }
+    content = {
+        "seeds": {str(seed): values for seed, values in metrics.items()},
+        "mean": {
+            key: {measure: float(np.mean(values)) for measure, values in item.items()} for key, item in stacked.items()
+        },
+        "std": {
+            key: {measure: float(np.std(values)) for measure, values in item.items()} for key, item in stacked.items()
+        },
+    }
+    (folder / "metrics.json").write_text(json.dumps(content))
+    pd.DataFrame(queries).to_parquet(folder / "per_query.parquet")
+    pd.DataFrame(rankings).to_parquet(folder / "rankings.parquet")

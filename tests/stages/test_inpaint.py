@@ -1,0 +1,137 @@
+"""Stage inpaint with the shipped inpainter on a small MiniCC whose masks are the truth."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+import stages.inpaint
+from dlcr.data import MASK_SCHEMA, encode_png, load_manifest, open_generated, open_images, open_masks, write_shard
+from dlcr.data.shards import decode_grey
+from dlcr.minicc import benchmark_scenes, outfit_words, render
+from dlcr.params import MiniCC
+from stages.prepare import render_minicc
+
+SIZES = {"train_subjects": 2, "val_subjects": 1, "test_subjects": 1, "images_per_camera": 2, "seed": 0}
+CLOTHES = (4, 5, 6)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory) -> Path:
+    """data/minicc, masks/minicc (the first training image's is empty) and outfits/minicc.parquet."""
+    folder = tmp_path_factory.mktemp("prepared")
+    (folder / "data").mkdir()
+    render_minicc("minicc", MiniCC(**SIZES), folder / "data" / "minicc")
+    manifest = load_manifest(folder / "data" / "minicc")
+    ids = manifest.loc[manifest["split"].isin(["train", "query", "query_sc"]), "image_id"].tolist()
+    truth = open_images(folder / "data" / "minicc" / "truth")
+    masks = [np.isin(decode_grey(truth.encoded(image_id), image_id), CLOTHES) for image_id in ids]
+    first = ids.index(manifest.loc[manifest["split"] == "train", "image_id"].iloc[0])
+    columns = {
+        "image_id": ids,
+        "mask": [encode_png(mask) for mask in masks],
+        "area": [float(mask.mean()) for mask in masks],
+        "status": ["empty" if number == first else "ok" for number in range(len(ids))],
+    }
+    write_shard(folder / "masks" / "minicc" / "masks-00000.arrow", columns, MASK_SCHEMA, {})
+    scenes = [scene for scene in benchmark_scenes(**SIZES) if scene.split == "train"]
+    texts = {scene.clothes: outfit_words(scene.outfit) for scene in scenes}
+    (folder / "outfits").mkdir()
+    table = pd.DataFrame({"clothes": list(texts), "prompt": list(texts.values())})
+    table.to_parquet(folder / "outfits" / "minicc.parquet")
+    return folder
+
+
+@pytest.fixture
+def workplace(tmp_path, prepared, repository, monkeypatch) -> Path:
+    params = yaml.safe_load((repository / "profiles" / "minicc.yaml").read_text(encoding="utf-8"))
+    params["minicc"] = SIZES
+    params["models"] = {role: str(repository / model) for role, model in params["models"].items()}
+    params["inpaint"] |= {"steps": 2, "block": 4, "dtype": "float32"}
+    params["queries"]["minicc"] |= {"steps": 1, "variants": 2}
+    params["k"] = 2
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    for name in ("data", "masks", "outfits"):
+        (tmp_path / name).symlink_to(prepared / name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*arguments: str):
+    result = CliRunner().invoke(stages.inpaint.app, arguments)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def content(folder: str) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
+
+
+def test_every_training_image_gets_k_variants_that_keep_what_is_not_clothes(workplace):
+    assert "2 variants of 12 images; 24 made, 0 taken from the store, 2 skipped" in run("inpainting").output
+    generated, images, masks = (
+        open_generated("generated/inpainting"),
+        open_images("data/minicc/images"),
+        open_masks("masks/minicc"),
+    )
+    assert generated.variants == 2
+    for row in generated.table().itertuples():
+        if row.skipped:
+            assert (row.skipped, masks.status(row.image_id)) == ("empty mask", "empty")
+            continue
+        outside = ~masks[row.image_id]
+        assert (generated[row.image_id, row.variant][outside] == images[row.image_id][outside]).all()
+    assert (workplace / ".dlcr" / "timings" / "inpaint@inpainting.json").is_file()
+    first = content("generated/inpainting")
+    assert "0 made, 24 taken" in run("inpainting").output
+    assert content("generated/inpainting") == first
+
+
+def test_a_larger_k_adds_files_and_changes_none(workplace):
+    run("oracle")
+    first = content("generated/oracle")
+    params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    Path("params.yaml").write_text(yaml.safe_dump(params | {"k": 3}), encoding="utf-8")
+    assert "12 made, 24 taken" in run("oracle").output
+    grown = content("generated/oracle")
+    assert len(grown) == 9
+    assert {name: grown[name] for name in first} == first
+
+
+def test_the_oracle_is_the_scene_in_the_other_outfit(workplace):
+    run("oracle")
+    generated = open_generated("generated/oracle")
+    scenes = benchmark_scenes(**SIZES)
+    by_image = {scene.image_id: scene for scene in scenes}
+    outfits = {scene.clothes: scene.outfit for scene in scenes}
+    for row in generated.table().iloc[:3].itertuples():
+        expected = render(by_image[row.image_id], outfits[row.target_clothes]).image
+        assert (generated[row.image_id, row.variant] == expected).all()
+
+
+def test_standard_repaints_the_whole_image_and_queries_have_their_own_set(workplace):
+    run("standard")
+    generated, images = open_generated("generated/standard"), open_images("data/minicc/images")
+    image_id = generated.image_ids[0]
+    assert (generated[image_id, 0][:8] != images[image_id][:8]).any()
+    assert "queries-minicc: 2 variants" in run("minicc", "--queries").output
+    queries = open_generated("generated/queries-minicc")
+    manifest = load_manifest("data/minicc")
+    assert queries.image_ids == manifest.loc[manifest["split"] == "query", "image_id"].tolist()
+
+
+def test_errors_are_one_clear_message(workplace):
+    with pytest.raises(ValueError, match="generated has no 'nothing'"):
+        run("nothing")
+    params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    Path("params.yaml").write_text(yaml.safe_dump(params | {"k": 4}), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"k is 4, but image .* has only 3 other outfits"):
+        run("oracle")
+    params["datasets"]["minicc"]["reader"] = "folder"
+    Path("params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    with pytest.raises(ValueError, match="kind oracle needs a dataset that knows the truth"):
+        run("oracle")

@@ -1,0 +1,93 @@
+"""Stage parse with the shipped parser on a small MiniCC: right masks, the same bytes, clear errors."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+import stages.parse
+from dlcr.data import load_manifest, open_masks
+from dlcr.data.images import open_images
+from dlcr.data.shards import decode_grey
+from dlcr.params import MiniCC
+from stages.prepare import render_minicc
+
+SIZES = {"train_subjects": 4, "val_subjects": 1, "test_subjects": 3, "images_per_camera": 3, "seed": 0}
+CLOTHES = (4, 5, 6)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("prepared")
+    render_minicc("minicc", MiniCC(**SIZES), folder)
+    return folder
+
+
+@pytest.fixture
+def workplace(tmp_path, dataset, repository, monkeypatch) -> Path:
+    """A folder with the shipped profile, the shipped parser and a small MiniCC."""
+    params = yaml.safe_load((repository / "profiles" / "minicc.yaml").read_text(encoding="utf-8"))
+    params["minicc"] = SIZES
+    params["models"] = {role: str(repository / model) for role, model in params["models"].items()}
+    params["parse"]["batch"] = 16
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "minicc").symlink_to(dataset)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*arguments: str):
+    result = CliRunner().invoke(stages.parse.app, arguments)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_masks_of_train_and_queries_are_the_clothes(workplace, monkeypatch):
+    monkeypatch.setattr(stages.parse, "SHARD", 32)
+    assert "masks, 0 of them empty" in run("minicc").output
+    manifest = load_manifest(Path("data/minicc"))
+    masks, truth = open_masks("masks/minicc"), open_images("data/minicc/truth")
+    expected = manifest.loc[manifest["split"].isin(["train", "query", "query_sc"]), "image_id"].tolist()
+    assert list(masks) == expected
+    overlap = union = 0
+    for image_id in expected:
+        clothes = np.isin(decode_grey(truth.encoded(image_id), image_id), CLOTHES)
+        mask = masks[image_id]
+        assert mask.shape == clothes.shape
+        assert masks.area(image_id) == pytest.approx(mask.mean())
+        overlap, union = overlap + (mask & clothes).sum(), union + (mask | clothes).sum()
+    assert overlap / union > 0.85
+    # Interrupted and from scratch, with and without the store: the same bytes.
+    first = content(Path("masks/minicc"))
+    assert len(first) == 2
+    (Path("masks/minicc") / "masks-00001.arrow").unlink()
+    (Path("masks/minicc") / "masks-00007.arrow").write_bytes(b"left over")
+    run("minicc")
+    assert content(Path("masks/minicc")) == first
+    monkeypatch.setenv("DVC_ROOT", str(workplace / "elsewhere"))
+    run("minicc")
+    assert content(Path("masks/minicc")) == first
+
+
+def test_small_masks_are_kept_but_marked():
+    masks = [np.zeros((10, 10), bool), np.ones((10, 10), bool)]
+    rows = stages.parse.mask_rows(["a", "b"], masks, min_area=0.01)
+    assert rows["status"] == ["empty", "ok"]
+    assert rows["area"] == [0.0, 1.0]
+
+
+def test_bad_names_and_missing_models_are_one_clear_error(workplace):
+    with pytest.raises(ValueError, match="datasets has no 'prcc'"):
+        run("prcc")
+    path = workplace / "params.yaml"
+    path.write_text(path.read_text().replace("models/mini/parser", "models/mini/none"), encoding="utf-8")
+    with pytest.raises(FileNotFoundError, match=r"models/mini/none: no such folder"):
+        run("minicc")

@@ -1,0 +1,179 @@
+"""The refine-eval stage on a made-up dataset of coloured images with an untrained small model."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from safetensors.torch import save_file
+
+from dlcr.data import GENERATED_SCHEMA, IMAGE_SCHEMA, encode_png, save_manifest, write_shard
+from dlcr.reid import build_model
+from stages import refine_eval
+
+SUBJECTS, VARIANTS, SIZE = 4, 2, (32, 16)
+SPLITS = {"A": "gallery", "B": "query_sc", "C": "query"}
+
+
+def picture(rng, subject):
+    image = rng.integers(0, 60, (*SIZE, 3))
+    image[:10] += np.array([40, 20, 30]) * subject
+    return image.astype(np.uint8)
+
+
+def make_dataset(root, rng):
+    rows = [
+        (f"{camera}/{subject}_{i}.png", str(subject), f"{subject}{'b' if camera == 'C' else 'a'}", camera)
+        for camera in SPLITS
+        for subject in range(SUBJECTS)
+        for i in range(3)
+    ]
+    manifest = pd.DataFrame(rows, columns=["image_id", "subject", "clothes", "camera"])
+    manifest["split"] = manifest["camera"].map(SPLITS)
+    manifest = manifest.assign(tracklet="", frame=np.int32(0))
+    manifest = manifest.assign(width=np.int32(SIZE[1]), height=np.int32(SIZE[0]))
+    save_manifest(manifest, root / "data/minicc/manifest.parquet")
+    columns = {
+        "image_id": manifest["image_id"].tolist(),
+        "image": [encode_png(picture(rng, int(subject))) for subject in manifest["subject"]],
+    }
+    write_shard(root / "data/minicc/images/images-00000.arrow", columns, IMAGE_SCHEMA, {"made": "up"})
+    return manifest
+
+
+def make_variants(root, rng, queries):
+    for variant in range(VARIANTS):
+        made = [not (variant == 1 and i == 0) for i in range(len(queries))]  # one of them was skipped
+        columns = {
+            "image_id": queries["image_id"].tolist(),
+            "subject": queries["subject"].tolist(),
+            "source_clothes": queries["clothes"].tolist(),
+            "target_clothes": ["x"] * len(queries),
+            "variant": [variant] * len(queries),
+            "prompt": ["Red shirt"] * len(queries),
+            "seed": list(range(len(queries))),
+            "image": [
+                encode_png(picture(rng, int(s))) if ok else None for s, ok in zip(queries["subject"], made, strict=True)
+            ],
+            "checksum": ["0" if ok else "" for ok in made],
+            "skipped": ["" if ok else "no clothes found" for ok in made],
+        }
+        path = root / f"generated/queries-minicc/variant-{variant:03d}-block-0000.arrow"
+        write_shard(path, columns, GENERATED_SCHEMA, {"set": "made up"})
+
+
+def make_run(root, seeds):
+    owners = [0, 0, 1, 1]
+    for seed in seeds:
+        torch.manual_seed(seed)
+        model = build_model("cal-mini", 2, owners)
+        folder = root / f"runs/progressive/seed-{seed}"
+        folder.mkdir(parents=True)
+        save_file(model.state_dict(), folder / "model.safetensors")
+        config = {"model": "cal-mini", "subjects": 2, "clothes": owners, "settings": {}, "size": list(SIZE)}
+        (folder / "config.json").write_text(json.dumps(config))
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory, repository):
+    """A project folder with everything that the stage reads."""
+    root = tmp_path_factory.mktemp("project")
+    rng = np.random.default_rng(0)
+    manifest = make_dataset(root, rng)
+    queries = manifest[manifest["split"] == "query"].sort_values("image_id")
+    make_variants(root, rng, queries)
+    make_run(root, seeds=[0, 3])
+    params = yaml.safe_load((repository / "profiles/minicc.yaml").read_text(encoding="utf-8"))
+    params["evaluations"] = {
+        "progressive": {"run": "progressive", "dataset": "minicc", "queries": "queries-minicc"},
+        "plain": {"run": "progressive", "dataset": "minicc", "queries": "none"},
+    }
+    params["report"] |= {"a1": {"5": "progressive"}, "a5": {"progressive": "progressive"}}
+    (root / "params.yaml").write_text(yaml.safe_dump(params))
+    return root
+
+
+@pytest.fixture
+def project(template, tmp_path, monkeypatch):
+    root = tmp_path / "project"
+    shutil.copytree(template, root)
+    monkeypatch.chdir(root)
+    return root
+
+
+@pytest.fixture
+def evaluated(project):
+    refine_eval.main("progressive")
+    return project / "evaluations/progressive"
+
+
+def test_metrics_are_the_means_of_the_queries(evaluated):
+    metrics = json.loads((evaluated / "metrics.json").read_text())
+    queries = pd.read_parquet(evaluated / "per_query.parquet")
+    assert list(queries.columns) == ["seed", "setting", "refined", "image_id", "subject", "hit", "ap"]
+    assert sorted(metrics["seeds"]) == ["0", "3"]
+    groups = {name: (name, False) for name in ("cc", "sc", "general")} | {"cc_refined": ("cc", True)}
+    for seed, found in metrics["seeds"].items():
+        assert set(found) == {*groups, "cc_single_shot"}
+        for name, (setting, refined) in groups.items():
+            rows = queries[(queries["seed"] == int(seed)) & (queries["refined"] == refined)]
+            rows = rows[rows["setting"] == setting]
+            assert len(rows) == metrics["queries"][name]["counted"] == (24 if name == "general" else 12)
+            assert found[name]["top1"] == pytest.approx(rows["hit"].mean() * 100, abs=1e-4)
+            assert found[name]["map"] == pytest.approx(rows["ap"].mean() * 100, abs=1e-4)
+    for name, measure in (("cc", "map"), ("cc_refined", "top1"), ("cc_single_shot", "map")):
+        values = [found[name][measure] for found in metrics["seeds"].values()]
+        assert metrics["mean"][name][measure] == pytest.approx(np.mean(values), abs=1e-4)
+        assert metrics["std"][name][measure] == pytest.approx(np.std(values, ddof=1), abs=1e-4)
+
+
+def test_rankings_agree_with_the_queries_of_the_first_seed(evaluated):
+    rankings = pd.read_parquet(evaluated / "rankings.parquet")
+    queries = pd.read_parquet(evaluated / "per_query.parquet")
+    queries = queries[(queries["seed"] == 0) & (queries["setting"] == "cc")]
+    assert list(rankings.columns) == ["query", "rank", "gallery", "similarity", "correct", "refined"]
+    for refined in (False, True):
+        kind = rankings[rankings["refined"] == refined]
+        assert kind.groupby("query")["rank"].apply(list).map(lambda ranks: ranks == list(range(1, 11))).all()
+        first = kind[kind["rank"] == 1].set_index("query")["correct"]
+        hits = queries[queries["refined"] == refined].set_index("image_id")["hit"]
+        assert first.astype(int).to_dict() == hits.to_dict()
+    subjects = {column: rankings[column].str.extract(r"/(\d)_")[0] for column in ("query", "gallery")}
+    assert ((subjects["query"] == subjects["gallery"]) == rankings["correct"]).all()
+    plain = rankings[~rankings["refined"]]
+    assert (plain.groupby("query")["similarity"].diff().dropna() <= 0).all()
+
+
+def test_the_same_bytes_twice_and_times_outside_the_outputs(evaluated, project):
+    before = {path.name: path.read_bytes() for path in evaluated.iterdir()}
+    refine_eval.main("progressive")
+    assert {path.name: path.read_bytes() for path in evaluated.iterdir()} == before
+    assert set(before) == {"metrics.json", "per_query.parquet", "rankings.parquet"}
+    times = json.loads((project / ".dlcr/timings/refine@progressive.json").read_text())
+    assert times["images"] == 2 * 12
+    times = json.loads((project / ".dlcr/timings/refine-eval@progressive.json").read_text())
+    assert times["images"] == 2 * (36 + 23)  # of 24 variants one was skipped
+    assert times["images_per_second"] > 0
+
+
+def test_without_query_variants_nothing_is_refined(project):
+    refine_eval.main("plain")
+    metrics = json.loads((project / "evaluations/plain/metrics.json").read_text())
+    assert set(metrics["mean"]) == {"cc", "sc", "general", "cc_single_shot"}
+    assert not pd.read_parquet(project / "evaluations/plain/per_query.parquet")["refined"].any()
+
+
+def test_what_is_missing_is_named_and_nothing_is_written(project):
+    with pytest.raises(ValueError, match="evaluations has no 'other'; it has plain, progressive"):
+        refine_eval.main("other")
+    for path in (project / "generated/queries-minicc").iterdir():
+        path.unlink()
+    with pytest.raises(ValueError, match="queries-minicc: 12 queries lack variants, the first is 'C/0_0"):
+        refine_eval.main("progressive")
+    shutil.rmtree(project / "runs/progressive")
+    with pytest.raises(FileNotFoundError, match=r"runs/progressive: holds no folder seed-<s>"):
+        refine_eval.main("progressive")
+    assert not (project / "evaluations").exists()

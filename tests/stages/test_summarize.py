@@ -1,0 +1,87 @@
+"""Stage summarize: one row a clothes ID, random outfits, clothes IDs about which nothing is said."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+import dlcr.prompts.summarizer
+import stages.summarize
+from dlcr.prompts.tables import write_texts
+
+
+@pytest.fixture
+def workplace(tmp_path, repository, monkeypatch) -> Path:
+    """The shipped profile and descriptions of three clothes IDs; no language model."""
+    (tmp_path / "params.yaml").write_bytes((repository / "profiles" / "minicc.yaml").read_bytes())
+    (tmp_path / "models" / "mini" / "summarizer").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(stages.summarize, "load_summarizer", lambda model: model)
+    responses = {
+        "a-1": ["Gray shirt| Blue jeans| Black shoes"] * 2,
+        "a-2": ["Red coat| Pink skirt| Brown boots", "Red coat| Red skirt| Brown boots", ""],
+        "b-1": ["", "?"],
+    }
+    rows = [
+        {"image_id": f"{clothes}/{i}", "clothes": clothes, "response": text}
+        for clothes, texts in responses.items()
+        for i, text in enumerate(texts)
+    ]
+    write_texts(pd.DataFrame(rows), Path("descriptions/minicc.parquet"), {})
+    return tmp_path
+
+
+def run(monkeypatch, name: str, answer: str):
+    monkeypatch.setattr(dlcr.prompts.summarizer, "ask", lambda model, content, settings, seeds: [answer] * len(seeds))
+    result = CliRunner().invoke(stages.summarize.app, [name])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def test_one_outfit_a_clothes_id(workplace, monkeypatch):
+    result = run(monkeypatch, "minicc", "Gray shirt| Blue jeans| Black shoes")
+    table = pd.read_parquet("outfits/minicc.parquet")
+    assert table.to_dict("list") == {
+        "clothes": ["a-1", "a-2"],
+        "prompt": ["Gray shirt| Blue jeans| Black shoes", "Red coat| Pink skirt| Brown boots"],
+        "origin": ["model", "vote"],
+        "answer": ["Gray shirt| Blue jeans| Black shoes"] * 2,
+    }
+    assert "2 outfits; origin: model 1, repaired 0, vote 1, empty 1" in result.output
+    assert "1 clothes IDs left out" in result.output
+    fingerprint = json.loads(pq.read_schema("outfits/minicc.parquet").metadata[b"dlcr"])
+    assert fingerprint["excluded"] == ["b-1"]
+    assert fingerprint["origins"] == {"model": 1, "repaired": 0, "vote": 1, "empty": 1}
+
+
+def test_as_many_random_outfits_as_clothes_ids(workplace, monkeypatch):
+    run(monkeypatch, "minicc-random", "1. blue hoodie\n2. gray shorts\n3. white sneakers")
+    table = pd.read_parquet("outfits/minicc-random.parquet")
+    assert table["clothes"].tolist() == ["random-0000", "random-0001", "random-0002"]
+    assert set(table["prompt"]) == {"Blue hoodie| Gray shorts| White sneakers"}
+    assert set(table["origin"]) == {"repaired"}
+
+
+def test_missing_and_useless_descriptions_are_one_clear_error(workplace, monkeypatch):
+    write_texts(
+        pd.DataFrame([{"image_id": "x", "clothes": "c", "response": "?"}]),
+        Path("descriptions/minicc.parquet"),
+        {},
+    )
+    with pytest.raises(ValueError, match="no description of minicc names any garment"):
+        run(monkeypatch, "minicc", "")
+    Path("descriptions/minicc.parquet").unlink()
+    with pytest.raises(FileNotFoundError, match=r"stages\.describe minicc"):
+        run(monkeypatch, "minicc", "")
+    with pytest.raises(ValueError, match="outfits has no 'x'"):
+        run(monkeypatch, "x", "")
+
+
+def test_profile_names_the_shipped_models(repository):
+    models = yaml.safe_load((repository / "profiles" / "minicc.yaml").read_text(encoding="utf-8"))["models"]
+    assert models["summarizer"] == "models/mini/summarizer"

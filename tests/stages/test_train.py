@@ -1,0 +1,81 @@
+"""The stage's command: what it takes from params.yaml, and one line for a run that cannot be."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from dlcr.data import IMAGE_SCHEMA, encode_png, save_manifest, write_shard
+from dlcr.runtime.stage import run_stage
+from stages import train
+
+ENTRY = {
+    "model": "cal-mini", "settings": {"clothes_from_epoch": 0}, "size": (32, 16), "epochs": 1, "learning_rate": 1e-3,
+    "weight_decay": 0.0, "milestones": [], "identities": 2, "images": 2, "progressive_every": 1, "precision": "float32",
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder with data/toy (two subjects with two images each) and the empty set generated/none."""
+    torch.set_num_threads(1)
+    monkeypatch.chdir(tmp_path)
+    ids = [f"{i // 2}/{i}.png" for i in range(4)]
+    rows = {
+        "image_id": ids, "subject": [i[0] for i in ids], "clothes": ids, "camera": "A", "split": "train",
+        "tracklet": "", "frame": 0, "width": 16, "height": 32,
+    }  # fmt: skip
+    save_manifest(pd.DataFrame(rows), Path("data/toy/manifest.parquet"))
+    image = encode_png(np.zeros((32, 16, 3), np.uint8))
+    columns = {"image_id": ids, "image": [image] * 4}
+    write_shard(Path("data/toy/images/images-00000.arrow"), columns, IMAGE_SCHEMA, {"dataset": "toy"})
+    Path("generated/none").mkdir(parents=True)
+    run = {"dataset": "toy", "model": "small", "generated": "none", "mode": "none", "k": None, "seeds": None}
+    params = SimpleNamespace(
+        seeds=[5],
+        train={"small": SimpleNamespace(**ENTRY), "wide": SimpleNamespace(**{**ENTRY, "identities": 3})},
+        runs={
+            "plain": SimpleNamespace(**run),
+            "own-seeds": SimpleNamespace(**{**run, "seeds": [8]}),
+            "wide": SimpleNamespace(**{**run, "model": "wide"}),
+            "paired": SimpleNamespace(**{**run, "mode": "paired"}),
+            "lost": SimpleNamespace(**{**run, "dataset": "lost"}),
+        },
+    )
+    monkeypatch.setattr(train, "load_params", lambda: params)
+
+
+@pytest.mark.parametrize(("name", "seed"), [("plain", 5), ("own-seeds", 8)])
+def test_a_run_trains_its_seeds(name: str, seed: int) -> None:
+    result = CliRunner().invoke(train.app, [name])
+    assert result.exit_code == 0, result.output
+    assert [path.name for path in Path("runs", name).iterdir()] == [f"seed-{seed}"]
+    config = json.loads(Path(f"runs/{name}/seed-{seed}/config.json").read_text())
+    assert config["model"] == "cal-mini"
+    assert config["clothes"] == [0, 0, 1, 1]
+    assert config["size"] == [32, 16]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("wide", "error: batches of 3 identities need as many subjects, the training set has 2"),
+        ("paired", "error: generated/none: the set is empty, mode 'paired' needs variants"),
+        ("lost", "error: data/lost: no such manifest"),
+        ("unknown", "error: params.yaml: runs has no 'unknown'; it has lost, own-seeds, paired, plain, wide"),
+    ],
+)
+def test_impossible_runs_are_one_line(
+    name: str, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr("sys.argv", ["train", name])
+    with pytest.raises(SystemExit) as info:
+        run_stage(train.app)
+    assert info.value.code == 1
+    assert capsys.readouterr().err.splitlines() == [message]
+    assert not Path("runs").exists()

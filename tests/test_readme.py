@@ -1,0 +1,70 @@
+"""The README is true: its commands are run by tests or CI, its imports work, its table is the report's."""
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+RUN_BY_CI = {"make test", "make demo"}
+RUN_BY_PIPELINE_TESTS = {
+    "dvc repro",
+    "dvc exp run -S k=20",
+    "dvc metrics diff",
+    "dvc exp show --no-pager",
+    "dvc repro train@progressive",
+    "dvc repro prepare@mine",
+    "dlcr profile list",
+    "dlcr profile use prcc",
+    "dvc repro prepare@prcc",
+}
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+def test_every_command_is_run_somewhere(repository: Path) -> None:
+    text = (repository / "README.md").read_text()
+    commands = {
+        line.removeprefix("$ ").split("#")[0].strip()
+        for block in blocks(text, "console")
+        for line in block.splitlines()
+        if line.startswith("$ ")
+    }
+    assert commands == RUN_BY_CI | RUN_BY_PIPELINE_TESTS
+
+
+def test_imports_of_the_library_section(repository: Path) -> None:
+    for block in blocks((repository / "README.md").read_text(), "python"):
+        for module, names in re.findall(r"^from (\S+) import ([\w, ]+)", block, flags=re.MULTILINE):
+            for name in names.split(","):
+                assert hasattr(importlib.import_module(module), name.strip()), f"{module}.{name}"
+
+
+def test_links_and_pictures_exist(repository: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", (repository / "README.md").read_text()):
+        if not target.startswith("http"):
+            assert (repository / target).exists(), target
+
+
+def test_results_are_those_of_the_report(repository: Path) -> None:
+    """The README's results table is reports/tables/a1.md, to the letter."""
+    text = (repository / "README.md").read_text()
+    shown = text.split("<!-- results -->")[1].split("<!-- end of results -->")[0].strip()
+    assert shown in (repository / "reports" / "tables" / "a1.md").read_text()
+
+
+def test_profiles_by_the_command_line(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dlcr.cli import app
+
+    (tmp_path / "profiles").symlink_to(repository / "profiles")
+    monkeypatch.chdir(tmp_path)
+    runner = CliRunner()
+    assert runner.invoke(app, ["profile", "use", "prcc"]).exit_code == 0
+    assert "* prcc" in runner.invoke(app, ["profile", "list"]).output
+    assert (tmp_path / "params.yaml").read_bytes() == (repository / "profiles" / "prcc.yaml").read_bytes()
+    failed = runner.invoke(app, ["profile", "use", "huge"])
+    assert isinstance(failed.exception, FileNotFoundError)
+    assert "there are minicc, prcc, smoke" in str(failed.exception)
