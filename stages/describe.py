@@ -17,10 +17,10 @@ import typer
 import dlcr.prompts
 from dlcr.data import Images, folder_fingerprint, load_manifest, open_images
 from dlcr.params import Describe, load_params, lookup
-from dlcr.parsing import code_hash, model_fingerprint
 from dlcr.prompts import Describer, describe, load_describer
 from dlcr.prompts.tables import write_texts
 from dlcr.runtime import determinism, timing
+from dlcr.runtime.checkpoint import code_hash, model_fingerprint
 from dlcr.runtime.files import write_json
 from dlcr.runtime.progress import progress
 from dlcr.runtime.seeds import seed_of
@@ -49,20 +49,14 @@ def main(name: str) -> None:
         "seed": params.seed,
     }
     kept = checkpoint_dir(key_of({"stage": "describe", "ids": train["image_id"].tolist(), **fingerprint}))
+    resumed = kept.is_dir()
     describer = load_describer(params.models.describer)
     responses = describe_all(describer, images, train["image_id"].tolist(), params.describe, (params.seed, name), kept)
     table = train[["image_id", "clothes"]].assign(response=responses)
     write_texts(table, Path("descriptions", f"{name}.parquet"), fingerprint)
     shutil.rmtree(kept, ignore_errors=True)
-    seconds = time.monotonic() - start
-    timing.record(
-        "describe",
-        name,
-        seconds=seconds,
-        images=len(table),
-        images_per_second=len(table) / seconds,
-        peak_memory_mb=timing.peak_memory_mb(),
-    )
+    if not resumed:  # the rest of a stopped run says nothing about how long all of it takes
+        timing.record_images("describe", name, time.monotonic() - start, len(table))
     print(f"{name}: {len(table)} descriptions, {responses.count('')} of them empty")
 
 

@@ -22,15 +22,14 @@ from dlcr.data.shards import checksum
 from dlcr.inpainting import (
     Expander,
     generate_set,
-    identify,
     inpainting_painter,
     oracle_painter,
     plan_set,
     standard_painter,
 )
 from dlcr.params import GeneratedSet, Params, QuerySet, load_params, lookup
-from dlcr.parsing.checkpoint import code_hash
 from dlcr.runtime import determinism, timing
+from dlcr.runtime.checkpoint import code_hash, model_fingerprint
 from dlcr.runtime.stage import run_stage
 
 app = typer.Typer(add_completion=False)
@@ -66,14 +65,7 @@ def main(name: str, queries: Annotated[bool, typer.Option(help="NAME is a key of
     counts = generate_set(Path("generated", folder), plan, painter, identity, params.inpaint.block)
     seconds = time.monotonic() - start
     if counts.taken == 0:  # a set that partly comes from the store says nothing about how long making it takes
-        timing.record(
-            "inpaint",
-            folder,
-            seconds=seconds,
-            images=counts.made,
-            images_per_second=counts.made / seconds,
-            peak_memory_mb=timing.peak_memory_mb(),
-        )
+        timing.record_images("inpaint", folder, seconds, counts.made)
     print(
         f"{folder}: {k} variants of {len(rows)} images; {counts.made} made, {counts.taken} taken from the store, "
         f"{counts.skipped} skipped ({counts.made / seconds:.1f} images/s)"
@@ -91,7 +83,7 @@ def make_painter(params: Params, entry: GeneratedSet | QuerySet, images: Images,
         settings |= {"steps": entry.steps, "size": entry.size}
     if entry.kind == "standard":
         settings |= {"strength": entry.strength}
-    identity |= {"model": identify(params.models.inpainter)} | settings
+    identity |= {"model": model_fingerprint(params.models.inpainter)} | settings
     identity["size"] = list(settings["size"])
     expander = Expander(params.models.inpainter, **settings)
     if masks is None:

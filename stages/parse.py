@@ -25,8 +25,9 @@ from dlcr.data import (
     write_shard,
 )
 from dlcr.params import Parse, load_params, lookup
-from dlcr.parsing import Parser, code_hash, load_parser, model_fingerprint, parse_clothes
+from dlcr.parsing import Parser, load_parser, parse_clothes
 from dlcr.runtime import determinism, timing
+from dlcr.runtime.checkpoint import code_hash, model_fingerprint
 from dlcr.runtime.progress import progress
 from dlcr.runtime.stage import run_stage
 from dlcr.runtime.store import Store, key_of
@@ -55,24 +56,20 @@ def main(name: str) -> None:
         "model": model_fingerprint(params.models.parser),
         "parse": params.parse.model_dump(),
     }
-    empty = write_masks(Path("masks", name), parser, images, ids, params.parse, fingerprint)
-    seconds = time.monotonic() - start
-    timing.record(
-        "parse",
-        name,
-        seconds=seconds,
-        images=len(ids),
-        images_per_second=len(ids) / seconds,
-        peak_memory_mb=timing.peak_memory_mb(),
-    )
+    empty, taken = write_masks(Path("masks", name), parser, images, ids, params.parse, fingerprint)
+    if taken == 0:  # masks from the store say nothing about how long making them takes
+        timing.record_images("parse", name, time.monotonic() - start, len(ids))
     print(f"{name}: {len(ids)} masks, {empty} of them empty")
 
 
 def write_masks(
     folder: Path, parser: Parser, images: Images, ids: Sequence[str], settings: Parse, fingerprint: dict
-) -> int:
-    """Write the mask shards of the images `ids` into `folder`; return how many masks are empty."""
-    store, empty = Store(), 0
+) -> tuple[int, int]:
+    """Write the mask shards of the images `ids` into `folder`.
+
+    Returns how many masks are empty, and how many came from the store.
+    """
+    store, empty, taken = Store(), 0, 0
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"masks-{number:05d}.arrow" for number in range(-(-len(ids) // SHARD))]
     for stale in set(folder.glob("masks-*.arrow")) - set(paths):
@@ -81,13 +78,15 @@ def write_masks(
         for number, path in enumerate(paths):
             part = ids[number * SHARD : (number + 1) * SHARD]
             key = key_of({"stage": "parse", "ids": list(part), **fingerprint})
-            if not store.take(key, path):
+            if store.take(key, path):
+                taken += len(part)
+            else:
                 masks = parse_clothes(parser, [images[i] for i in part], settings.batch, settings.dilation)
                 write_shard(path, mask_rows(part, masks, settings.min_area), MASK_SCHEMA, fingerprint)
                 store.put(key, path)
             empty += read_table(path)["status"].to_pylist().count("empty")
             bar.update(len(part))
-    return empty
+    return empty, taken
 
 
 def mask_rows(ids: Sequence[str], masks: Sequence[np.ndarray], min_area: float) -> dict[str, list]:

@@ -37,15 +37,7 @@ def main(name: str) -> None:
         manifest = render_minicc(name, params.minicc, Path("data") / name)
     else:
         manifest = pack_source(dataset, Path("data") / name)
-    seconds = time.monotonic() - start
-    timing.record(
-        "prepare",
-        name,
-        seconds=seconds,
-        images=len(manifest),
-        images_per_second=len(manifest) / seconds,
-        peak_memory_mb=timing.peak_memory_mb(),
-    )
+    timing.record_images("prepare", name, time.monotonic() - start, len(manifest))
     print(pd.DataFrame([{"dataset": name, **statistics(manifest)}]).to_string(index=False))
 
 

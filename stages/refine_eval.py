@@ -157,24 +157,16 @@ def write(folder: Path, metrics: dict, queries: pd.DataFrame, rankings: pd.DataF
 
 def record(name: str, cost: Cost, seconds: float) -> None:
     """Keep the time and memory of the stage (images: those with features) and of Algorithm 1 (queries)."""
-    memory = timing.peak_memory_mb()
     timing.record(
         "refine-eval",
         name,
         seconds=seconds,
         images=cost.feature_images,
         images_per_second=cost.feature_images / cost.feature_seconds,
-        peak_memory_mb=memory,
+        peak_memory_mb=timing.peak_memory_mb(),
     )
     if cost.refine_queries:
-        timing.record(
-            "refine",
-            name,
-            seconds=cost.refine_seconds,
-            images=cost.refine_queries,
-            images_per_second=cost.refine_queries / cost.refine_seconds,
-            peak_memory_mb=memory,
-        )
+        timing.record_images("refine", name, cost.refine_seconds, cost.refine_queries)
 
 
 if __name__ == "__main__":

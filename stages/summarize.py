@@ -15,10 +15,10 @@ import pandas as pd
 import typer
 
 from dlcr.params import Summarize, load_params, lookup
-from dlcr.parsing import model_fingerprint
 from dlcr.prompts import Outfit, Summarizer, count_origins, load_summarizer, random_outfits, summarize
 from dlcr.prompts.tables import read_descriptions, write_texts
 from dlcr.runtime import determinism, timing
+from dlcr.runtime.checkpoint import model_fingerprint
 from dlcr.runtime.progress import progress
 from dlcr.runtime.seeds import seed_of
 from dlcr.runtime.stage import run_stage

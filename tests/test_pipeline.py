@@ -13,26 +13,35 @@ from PIL import Image
 
 from dlcr.data import load_manifest
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+def start(folder: Path, *words: str) -> subprocess.Popen:
+    """Starts a command in `folder`, with this Python's programs first on PATH."""
+    environment = {
+        **os.environ,
+        "COLUMNS": "300",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    return subprocess.Popen(
+        words, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def output(process: subprocess.Popen) -> str:
+    """All that a command printed; a failed one fails the test with its last messages."""
+    printed, _ = process.communicate()
+    assert process.returncode == 0, f"{' '.join(process.args)}\n{printed[-6000:]}"
+    return printed
 
 
 def command(folder: Path, *words: str) -> str:
-    """The output of a command in `folder`, with this Python's programs first on PATH; fails with its messages."""
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "DLCR_THREADS": "2",
-    }
-    environment.pop("OMP_NUM_THREADS", None)
-    result = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, f"{' '.join(words)}\n{result.stdout[-4000:]}\n{result.stderr[-4000:]}"
-    return result.stdout + result.stderr
+    """Runs a command in `folder` and returns what it printed."""
+    return output(start(folder, *words))
 
 
-@pytest.fixture(scope="module")
-def clone(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What git would clone (this checkout's files, ignored ones left out), after `dvc repro` of profile smoke."""
-    folder = tmp_path_factory.mktemp("clone") / "dlcr"
+def make_clone(repository: Path, folder: Path) -> Path:
+    """What git would clone (this checkout's files, ignored ones left out), with profile smoke."""
     listed = command(repository, "git", "ls-files", "--cached", "--others", "--exclude-standard")
     for name in listed.splitlines():
         if (repository / name).is_file():
@@ -42,10 +51,24 @@ def clone(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     command(folder, "git", "config", "user.name", "test")
     command(folder, "git", "config", "user.email", "test@example.org")
     command(folder, "dlcr", "profile", "use", "smoke")
-    command(folder, "dvc", "repro")
-    command(folder, "git", "add", "--all")
-    command(folder, "git", "commit", "--quiet", "--message", "smoke")
     return folder
+
+
+@pytest.fixture(scope="module")
+def clones(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two clones after `dvc repro` and `make demo` (with this environment in place of a new one), at the same time."""
+    both = tuple(make_clone(repository, tmp_path_factory.mktemp(name) / "dlcr") for name in ("one", "another"))
+    demo = start(both[1], "make", "--assume-old=install", "demo", f"VENV={sys.prefix}")
+    command(both[0], "dvc", "repro")
+    assert output(demo).rstrip().endswith("Done. Open reports/index.html")
+    command(both[0], "git", "add", "--all")
+    command(both[0], "git", "commit", "--quiet", "--message", "smoke")
+    return both
+
+
+@pytest.fixture
+def clone(clones: tuple[Path, Path]) -> Path:
+    return clones[0]
 
 
 def test_repro_makes_every_output(clone: Path) -> None:
@@ -61,11 +84,9 @@ def test_repro_again_has_nothing_to_do(clone: Path) -> None:
     assert "up to date" in command(clone, "dvc", "status")
 
 
-def test_the_same_machine_gives_the_same_bytes_twice(clone: Path) -> None:
-    before = (clone / "dvc.lock").read_bytes()
-    shutil.rmtree(clone / ".dlcr")  # else the generated sets would come from the store
-    command(clone, "dvc", "repro", "--force", "--no-run-cache")
-    assert (clone / "dvc.lock").read_bytes() == before
+def test_the_same_machine_gives_the_same_bytes_twice(clones: tuple[Path, Path]) -> None:
+    first, second = ((folder / "dvc.lock").read_bytes() for folder in clones)
+    assert first == second
 
 
 def test_k_grows_by_an_experiment(clone: Path) -> None:

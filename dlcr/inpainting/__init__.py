@@ -1,7 +1,7 @@
 """Which outfit goes on which image, and the diffusion that puts it there."""
 
 from dlcr.inpainting.assign import assign_outfits
-from dlcr.inpainting.diffusion import identify, load_inpainter
+from dlcr.inpainting.diffusion import load_inpainter
 from dlcr.inpainting.expander import Expander
 from dlcr.inpainting.generate import (
     Counts,
@@ -17,7 +17,6 @@ __all__ = [
     "Expander",
     "assign_outfits",
     "generate_set",
-    "identify",
     "inpainting_painter",
     "load_inpainter",
     "oracle_painter",

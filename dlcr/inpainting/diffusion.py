@@ -13,10 +13,8 @@ Where the networks work in bfloat16, the sampler's own state stays in float32.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -25,8 +23,10 @@ from diffusers.utils import logging
 from torch import Tensor
 from torch.nn import functional
 
+from dlcr.runtime.checkpoint import find_checkpoint
+
 SOLVERS = ("ddim", "dpm++")
-WEIGHTS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
+WEIGHTS = ("unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "text_encoder/model")
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,12 @@ def load_inpainter(model: str, dtype: str = "float32") -> StableDiffusionInpaint
     dtype: "float32", "bfloat16" or "float16", of the networks. Raises FileNotFoundError naming the folder or file
     that is missing, ValueError for a U-Net without the nine input channels of inpainting.
     """
-    location, revision = _locate(model)
+    checkpoint = find_checkpoint(model, "model_index.json", WEIGHTS)
     logging.disable_progress_bar()  # of the parts of the pipeline; a stage shows its own
     try:
         pipeline = StableDiffusionInpaintPipeline.from_pretrained(
-            location,
-            revision=revision,
+            checkpoint.location,
+            revision=checkpoint.revision,
             use_safetensors=True,
             dtype=getattr(torch, dtype),
             safety_checker=None,
@@ -79,37 +79,6 @@ def load_inpainter(model: str, dtype: str = "float32") -> StableDiffusionInpaint
         part.to(memory_format=torch.channels_last)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _locate(model: str) -> tuple[str, str | None]:
-    folder = Path(model)
-    if folder.is_dir():
-        if not (folder / "model_index.json").is_file():
-            raise FileNotFoundError(f"{model}: no model_index.json; expected a folder written by save_pretrained")
-        for part, name in WEIGHTS.items():
-            if not list((folder / part).glob(f"{name}*.safetensors")):
-                raise FileNotFoundError(f"{model}: no {part}/{name}.safetensors")
-        return model, None
-    repository, _, revision = model.partition("@")
-    if not revision or repository.count("/") != 1 or repository.startswith((".", "/")):
-        raise FileNotFoundError(f"{model}: no such folder, and not 'owner/name@revision' of a repository either")
-    return repository, revision
-
-
-def identify(model: str) -> str:
-    """What stands for a model in the fingerprints of its results: `owner/name@revision`, or a hash of its folder.
-
-    Of a folder only what `load_inpainter` reads counts, a model card can be edited.
-    """
-    location, revision = _locate(model)
-    if revision:
-        return model
-    digest = hashlib.sha256()
-    for path in [Path(location, "model_index.json"), *sorted(Path(location).glob("*/*"))]:
-        if path.suffix in (".json", ".safetensors", ".txt"):
-            digest.update(f"{path.relative_to(location).as_posix()}:{path.stat().st_size}:".encode())
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 def factor(pipeline: StableDiffusionInpaintPipeline) -> int:

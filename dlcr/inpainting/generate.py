@@ -92,7 +92,6 @@ def generate_set(
             for variant, rows in variants.items():
                 rows = rows.iloc[number * block : number * block + len(ids)]
                 path = folder / file_name(variant, number)
-                path.unlink(missing_ok=True)  # a rename onto another link to the same file would do nothing
                 key = key_of([identity, versions(), rows.to_numpy().tolist()])
                 if store.take(key, path):
                     taken += len(rows)

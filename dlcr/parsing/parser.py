@@ -17,7 +17,7 @@ import torch
 from scipy.ndimage import binary_dilation
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 
-from dlcr.parsing.checkpoint import device, find_checkpoint
+from dlcr.runtime.checkpoint import device, find_checkpoint
 
 
 def _words(text: str) -> frozenset[str]:

@@ -25,7 +25,6 @@ from torch.nn import functional
 
 import dlcr.minicc
 from dlcr.inpainting import Expander
-from dlcr.parsing.checkpoint import code_hash
 from dlcr.pretrain.diffusion_parts import (
     SIZE,
     build_scheduler,
@@ -38,6 +37,7 @@ from dlcr.pretrain.diffusion_parts import (
 from dlcr.pretrain.diffusion_pool import Examples, example_chunks
 from dlcr.pretrain.diffusion_score import make_trials, paint_trials, score
 from dlcr.pretrain.diffusion_vae import cut_hole, polish_decoder, reconstruction_psnr, to_unit, train_vae
+from dlcr.runtime.checkpoint import code_hash
 from dlcr.runtime.files import atomic_path
 from dlcr.runtime.progress import progress
 from dlcr.runtime.store import checkpoint_dir, key_of

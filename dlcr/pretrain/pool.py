@@ -16,7 +16,7 @@ import numpy as np
 
 import dlcr.minicc
 from dlcr.minicc import outfit_words, pretrain_scene, render
-from dlcr.parsing.checkpoint import code_hash
+from dlcr.runtime.checkpoint import code_hash
 from dlcr.runtime.files import atomic_path
 from dlcr.runtime.progress import progress
 from dlcr.runtime.store import state_root

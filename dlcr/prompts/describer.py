@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from dlcr.parsing.checkpoint import device, find_checkpoint
 from dlcr.prompts.generation import generate_texts, prepare_tokenizer
+from dlcr.runtime.checkpoint import device, find_checkpoint
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from typing import Protocol
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from dlcr.parsing.checkpoint import device, find_checkpoint
 from dlcr.prompts.generation import generate_texts, prepare_tokenizer
 from dlcr.prompts.items import PARTS, count_items, most_frequent, offered_items, outfit_text, three_items
+from dlcr.runtime.checkpoint import device, find_checkpoint
 from dlcr.runtime.seeds import seed_of
 
 RANDOM_INSTRUCTION = "Name random clothing items for the upper body, the lower body and the feet."

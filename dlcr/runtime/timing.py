@@ -26,6 +26,12 @@ def record(stage: str, name: str, **facts: float | int | str | None) -> None:
     write_json(_folder() / f"{stage}@{name}.json", {"stage": stage, "name": name, **facts})
 
 
+def record_images(stage: str, name: str, seconds: float, images: int) -> None:
+    """`record` the usual facts of a stage that works through images."""
+    rate = images / seconds
+    record(stage, name, seconds=seconds, images=images, images_per_second=rate, peak_memory_mb=peak_memory_mb())
+
+
 def load_all() -> pd.DataFrame:
     """Return all recorded facts, one row a stage and name, sorted by these; empty when there are none."""
     rows = []

@@ -3,7 +3,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from conftest import SIZE, draw_pictures, save_random_pipeline
+from tiny import SIZE, draw_pictures, save_random_pipeline
 
 from dlcr.inpainting import Expander, load_inpainter
 from dlcr.inpainting.diffusion import decode, draw_noise, embed, make_scheduler, prepare, sample

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import SIZE
+from tiny import SIZE
 
 from dlcr.data import open_generated, open_images, open_masks, read_table
 from dlcr.data.shards import checksum, encode_png

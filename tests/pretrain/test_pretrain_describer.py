@@ -7,8 +7,8 @@ from dlcr.pretrain import describer
 from dlcr.pretrain.words import make_tokenizer, split_words
 
 SMALL = {
-    "scenes": 16, "held_out": 8, "tower_steps": 1, "steps": 1, "batch": 4,
-    "width": 16, "tower_layers": 1, "layers": 1, "heads": 2,
+    "scenes": 16, "held_out": 8, "epochs": 1, "steps": 1, "batch": 4,
+    "trunk": (4, 4, 8, 8), "width": 16, "layers": 1, "heads": 2,
 }  # fmt: skip
 
 
@@ -23,20 +23,29 @@ def test_recipe_is_seeded_and_saves_what_loads(tmp_path, few_scenes, monkeypatch
 
 def test_training_sees_what_the_processor_makes(few_scenes):
     processor = describer.make_processor()
+    pictures = torch.from_numpy(few_scenes.images[:8]).permute(0, 3, 1, 2).float()
+    made = describer._as_processed(pictures, processor)
+    pixels = processor.image_processor(list(few_scenes.images[:8]), return_tensors="pt")["pixel_values"]
+    assert made.shape == pixels.shape == (8, 3, *describer.SIZE)
+    assert (made - pixels).abs().max() < 0.02  # the processor rounds to whole values in between
+
+
+def test_batches_are_mirrored_and_moved(few_scenes):
+    processor = describer.make_processor()
     batch = next(describer._batches(few_scenes, processor, describer.Recipe(batch=64)))
-    assert batch.pixels.shape == (64, 3, 96, 96)
-    assert torch.allclose(batch.parts.sum(2), torch.ones(64, 36))
-    pixels = processor.image_processor(list(few_scenes.images[batch.rows]), return_tensors="pt")["pixel_values"]
-    # Pictures are moved by up to two pixels and half of them mirrored, so only their mean colours agree.
-    assert (batch.pixels.mean((2, 3)) - pixels.mean((2, 3))).abs().max() < 0.1
+    pictures = torch.from_numpy(few_scenes.images[batch.rows]).permute(0, 3, 1, 2).float()
+    made = describer._as_processed(pictures, processor)
+    assert batch.pixels.shape == made.shape
+    assert not torch.equal(batch.pixels, made)
+    assert (batch.pixels.mean((2, 3)) - made.mean((2, 3))).abs().max() < 0.1
 
 
 def test_answers_are_what_counts():
     processor = describer.make_processor()
     answers = ["Gray shirt| Blue jeans| Black shoes", "Red striped t-shirt| Pink skirt| Brown boots"]
-    inputs = describer._answered(processor, "What?", answers, torch.zeros(2, 3, 96, 96))
+    inputs = describer._answered(processor, "What?", answers, torch.zeros(2, 3, *describer.SIZE))
     image = processor.tokenizer.convert_tokens_to_ids("<image>")
-    assert (inputs["input_ids"] == image).sum(1).tolist() == [37, 37]
+    assert (inputs["input_ids"] == image).sum(1).tolist() == [17, 17]
     for labels, answer in zip(inputs["labels"], answers, strict=True):
         said = labels[labels != -100]
         assert said[-1] == processor.tokenizer.eos_token_id

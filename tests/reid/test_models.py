@@ -58,13 +58,13 @@ def test_pretrained_weights_come_from_a_folder(tmp_path: Path, monkeypatch: pyte
 
 
 def test_wrong_weights_are_one_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"no such folder, and not of the form repo@revision"):
+    with pytest.raises(FileNotFoundError, match=r"no such folder, and not 'owner/name@revision'"):
         resnet50("microsoft/resnet-50")
     mini_resnet().save_pretrained(tmp_path / "mini")
     with pytest.raises(ValueError, match=r"mini': another trunk: embedding_size is"):
         resnet50(str(tmp_path / "mini"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="empty': cannot be loaded"):
+    with pytest.raises(FileNotFoundError, match=r"empty: no config\.json"):
         resnet50(str(tmp_path / "empty"))
 
 

@@ -4,10 +4,10 @@ trunk = resnet50("microsoft/resnet-50@<revision>")      # or a local folder, or 
 feature_map(trunk, images)                              # [B, 2048, H/16, W/16]
 """
 
-from pathlib import Path
-
 from torch import Tensor, nn
 from transformers import ResNetConfig, ResNetModel
+
+from dlcr.runtime.checkpoint import find_checkpoint
 
 RESNET50 = {
     "embedding_size": 64,
@@ -26,8 +26,8 @@ MINI = {
 def resnet50(weights: str | None = None) -> ResNetModel:
     """ResNet-50 with last stride 1.
 
-    weights: a local folder, or `repo@revision` of a hub; None starts from random weights. Raises ValueError
-    when they cannot be loaded or are not those of a ResNet-50.
+    weights: a local folder, or `repo@revision` of a hub; None starts from random weights. Raises
+    FileNotFoundError or OSError when they aren't there, ValueError when they are not those of a ResNet-50.
     """
     return last_stride_1(_trunk(weights, RESNET50))
 
@@ -60,14 +60,8 @@ def feature_map(trunk: ResNetModel, images: Tensor) -> Tensor:
 def _trunk(weights: str | None, shape: dict[str, object]) -> ResNetModel:
     if weights is None:
         return ResNetModel(ResNetConfig(**shape))
-    local = Path(weights).is_dir()
-    name, _, revision = (weights, "", "") if local else weights.partition("@")
-    if not local and not revision:
-        raise ValueError(f"weights {weights!r}: no such folder, and not of the form repo@revision")
-    try:
-        trunk = ResNetModel.from_pretrained(name, use_safetensors=True, **({} if local else {"revision": revision}))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"weights {weights!r}: cannot be loaded: {str(error).splitlines()[0]}") from error
+    checkpoint = find_checkpoint(weights)
+    trunk = ResNetModel.from_pretrained(checkpoint.location, use_safetensors=True, **checkpoint.arguments())
     for key, expected in shape.items():
         if getattr(trunk.config, key) != expected:
             raise ValueError(

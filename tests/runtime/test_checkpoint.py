@@ -2,7 +2,7 @@
 
 import pytest
 
-from dlcr.parsing import Checkpoint, code_hash, find_checkpoint
+from dlcr.runtime.checkpoint import Checkpoint, code_hash, find_checkpoint
 
 
 def test_hub_name_needs_a_revision():

@@ -5,6 +5,7 @@ Both kinds load through the same calls; only safetensors files are read and no c
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -36,20 +37,20 @@ class Checkpoint:
         return {**self.arguments(), "use_safetensors": True, "dtype": dtype}
 
 
-def find_checkpoint(model: str) -> Checkpoint:
+def find_checkpoint(model: str, index: str = "config.json", weights: Sequence[str] = ("model",)) -> Checkpoint:
     """Checks a model's name before anything is loaded.
 
-    Raises FileNotFoundError for a folder that is missing or lacks its configuration or weights, ValueError
-    for a repository without a revision.
+    index: the file that makes a folder a model's; weights: the safetensors files beside or below it, without their
+    ending (large ones are cut into several). Raises FileNotFoundError for a folder that is missing or lacks one of
+    these, and for a repository without a revision.
     """
     folder = Path(model)
     if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise FileNotFoundError(f"{model}: no config.json; expected a folder written by save_pretrained")
-        if not list(folder.glob("model*.safetensors")):
-            raise FileNotFoundError(
-                f"{model}: no model.safetensors; expected weights as safetensors beside config.json"
-            )
+        if not (folder / index).is_file():
+            raise FileNotFoundError(f"{model}: no {index}; expected a folder written by save_pretrained")
+        for name in weights:
+            if not list(folder.glob(f"{name}*.safetensors")):
+                raise FileNotFoundError(f"{model}: no {name}.safetensors; expected weights as safetensors")
         return Checkpoint(model, None)
     repository, at, revision = model.partition("@")
     if not at or not revision or repository.count("/") != 1 or repository.startswith((".", "/")):
