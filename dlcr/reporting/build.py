@@ -113,9 +113,28 @@ def stage_scores(root: Path, params: Params) -> dict[str, dict]:
         **scores.prompt_scores(root, dataset, params.generated[generated].outfits),
         "variants": scores.variant_scores(root, dataset, generated),
         "prompt_alignment": scores.prompt_alignment(
-            root, dataset, generated, params.models.describer, params.describe.model_dump(), params.seed
+            root,
+            dataset,
+            generated,
+            params.models.describer,
+            params.describe.model_dump(),
+            params.seed,
+            oracle_of(root, params, generated),
         ),
     }
+
+
+def oracle_of(root: Path, params: Params, generated: str) -> str | None:
+    """The oracle set with the same outfits on the same images as a generated set, None if none has been made."""
+    wanted = params.generated[generated]
+    same = (
+        name
+        for name, item in sorted(params.generated.items())
+        if item.kind == "oracle"
+        and (item.dataset, item.outfits) == (wanted.dataset, wanted.outfits)
+        and (root / "generated" / name).is_dir()
+    )
+    return next(same, None)
 
 
 def load_histories(root: Path, runs: list[str]) -> dict[str, pd.DataFrame]:

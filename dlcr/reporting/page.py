@@ -19,6 +19,7 @@ from dlcr.reporting.formats import interval, is_gap, number, signed, spread
 from dlcr.reporting.paper import DISAGREEMENTS, ORACLE
 from dlcr.reporting.sheets import CATEGORIES, RETRIEVAL_RULE, SAMPLE_RULE
 
+ALIGNMENT = {"words": "words", "upper": "upper", "lower": "lower", "footwear": "footwear", "all": "any item"}
 MIME = {"svg": "image/svg+xml", "png": "image/png"}
 
 
@@ -201,14 +202,11 @@ def _stage_rows(stages: dict) -> list[dict[str, str]]:
         f"{item['variants']} variants, {item['skipped']} skipped",
     )
     item = stages["prompt_alignment"]
-    for part in ("upper", "lower", "footwear", "all"):
-        where = "any part" if part == "all" else part
-        add(
-            "inpaint",
-            f"prompt read back from the variant, {where}",
-            item[part],
-            f"{item['images']} sampled variants, {item['items']} visible items in all",
-        )
+    basis = f"{item['images']} sampled variants, {item['items']} visible items in all"
+    for part, what in ALIGNMENT.items():
+        add("inpaint", f"prompt read back from the variant, {what}", item[part], basis)
+        if "bound" in item:
+            add("inpaint", f"the same from the truth within the same masks, {what}", item["bound"][part], basis)
     return rows
 
 

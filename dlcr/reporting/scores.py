@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dlcr.data import Generated, decode_grey, open_generated, open_images, open_masks
-from dlcr.prompts import describe, load_describer, vote
+from dlcr.data import decode_grey, open_generated, open_images, open_masks
+from dlcr.prompts import Describer, describe, load_describer, vote
 from dlcr.runtime.seeds import seed_of
 
 PARTS = {"upper": 4, "lower": 5, "footwear": 6}
@@ -113,61 +113,93 @@ def variant_scores(root: Path, dataset: str, generated: str) -> dict[str, float]
 
 
 def prompt_alignment(
-    root: Path, dataset: str, generated: str, model: str, settings: dict, seed: int
-) -> dict[str, float]:
-    """Share of prompted items that the describer reads back from the variants, over a seeded sample of them.
+    root: Path, dataset: str, generated: str, model: str, settings: dict, seed: int, oracle: str | None = None
+) -> dict:
+    """What the describer reads back of the prompts, over a seeded sample of the variants.
 
-    Only body parts of which the truth shows at least `VISIBLE_PIXELS` inside the mask count: nobody can
-    repaint the rest. The describer errs too: `descriptions` of `prompt_scores` is what it reads off real
-    images, the bound of this score.
+    `words`: share of the prompts' words (colours, patterns, garments) that it names, an unsaid pattern being a word
+    ("plain"); by body part and `all`: share of whole items. Only body parts of which the truth shows at least
+    `VISIBLE_PIXELS` inside the mask count: nobody can repaint the rest.
+
+    A mask has the shape of the clothes that were worn (nobody can paint a coat's sleeves into a T-shirt), and the
+    describer errs. `bound` has the same shares for the truth within the same masks: the variants of the set `oracle`,
+    of which only the masks' pixels are put on the original images. It is left out without that set.
 
     Args:
         model: the describer's weights. settings: question, temperature, max_new_tokens and batch of
             `params.describe`.
 
-    Returns the share by body part and over `all` of them, the number of `items` and of sampled `images`.
+    Returns the shares in percent, the number of `items` and of sampled `images`.
     """
     variants = open_generated(root / "generated" / generated)
     masks = open_masks(root / "masks" / dataset)
-    labels = true_labels(root, dataset)
     table = variants.table(["image_id", "variant", "prompt", "skipped"])
     table = table[table["skipped"] == ""].sort_values(["variant", "image_id"], ignore_index=True)
     count = min(ALIGNMENT_SAMPLE, len(table))
     if count == 0:
         raise ValueError(f"{root / 'generated' / generated}: no variants, prompt alignment needs at least one")
     rng = np.random.default_rng(seed_of("prompt-alignment", generated, seed))
-    sample = table.iloc[np.sort(rng.choice(len(table), count, replace=False))]
-    read = _read_back(variants, sample, model, settings, seed)
-    hits: dict[str, list[bool]] = {part: [] for part in PARTS}
-    for row, text in zip(sample.to_dict("records"), read, strict=True):
-        inside = labels(row["image_id"])[masks[row["image_id"]]]
-        for (part, value), wanted, found in zip(PARTS.items(), items(row["prompt"]), items(text), strict=True):
-            if np.count_nonzero(inside == value) >= VISIBLE_PIXELS:
-                hits[part].append(wanted == found)
-    both = [hit for values in hits.values() for hit in values]
-    scores = {part: 100 * float(np.mean(values)) if values else np.nan for part, values in hits.items()}
-    return scores | {
-        "all": 100 * float(np.mean(both)) if both else np.nan,
-        "items": len(both),
-        "images": count,
+    rows = table.iloc[np.sort(rng.choice(len(table), count, replace=False))].to_dict("records")
+    labels = true_labels(root, dataset)
+    seen = [labels(row["image_id"])[masks[row["image_id"]]] for row in rows]
+    visible = np.array(
+        [[np.count_nonzero(inside == value) >= VISIBLE_PIXELS for value in PARTS.values()] for inside in seen]
+    )
+    describer = load_describer(model)
+
+    def shares(images: Callable[[dict], np.ndarray]) -> dict[str, float]:
+        return _shares(rows, _read_back(describer, rows, images, settings, seed), visible)
+
+    found = shares(lambda row: variants[row["image_id"], row["variant"]])
+    if oracle is not None:
+        truth, originals = open_generated(root / "generated" / oracle), open_images(root / "data" / dataset / "images")
+
+        def within_mask(row: dict) -> np.ndarray:
+            image_id = row["image_id"]
+            return np.where(masks[image_id][..., None], truth[image_id, row["variant"]], originals[image_id])
+
+        found["bound"] = shares(within_mask)
+    return found | {"items": int(visible.sum()), "images": count}
+
+
+def _shares(rows: list[dict], texts: list[str], visible: np.ndarray) -> dict[str, float]:
+    """Shares of prompted items and words that the texts name, in percent; visible bool [N, parts] says which count."""
+    pairs = [list(zip(items(row["prompt"]), items(text), strict=True)) for row, text in zip(rows, texts, strict=True)]
+    hits = np.array([[wanted == found for wanted, found in pair] for pair in pairs])
+    words = [
+        wanted == found
+        for pair, shown in zip(pairs, visible, strict=True)
+        for (item, said), counts in zip(pair, shown, strict=True)
+        if counts
+        for wanted, found in zip(_words(item), _words(said), strict=True)
+    ]
+    parts = {part: hits[visible[:, column], column] for column, part in enumerate(PARTS)}
+    return {
+        name: 100 * float(np.mean(values)) if len(values) else np.nan
+        for name, values in {**parts, "all": hits[visible], "words": words}.items()
     }
 
 
-def _read_back(variants: Generated, sample: pd.DataFrame, model: str, settings: dict, seed: int) -> list[str]:
-    """The describer's outfit text of each sampled variant."""
-    describer, texts = load_describer(model), []
-    rows, batch = sample.to_dict("records"), settings["batch"]
-    for start in range(0, len(rows), batch):
-        chunk = rows[start : start + batch]
-        images = [variants[row["image_id"], row["variant"]] for row in chunk]
-        seeds = [seed_of("read-back", row["image_id"], row["variant"], seed) for row in chunk]
+def _words(item: str) -> tuple[str, str, str]:
+    """Colour, pattern ("" for none) and garment of an item."""
+    words = item.split() or [""]
+    return words[0], " ".join(words[1:-1]), words[-1]
+
+
+def _read_back(
+    describer: Describer, rows: list[dict], images: Callable[[dict], np.ndarray], settings: dict, seed: int
+) -> list[str]:
+    """The describer's outfit text of each row's image."""
+    texts = []
+    for start in range(0, len(rows), settings["batch"]):
+        chunk = rows[start : start + settings["batch"]]
         answers = describe(
             describer,
-            images,
+            [images(row) for row in chunk],
             settings["question"],
             temperature=settings["temperature"],
             max_new_tokens=settings["max_new_tokens"],
-            seeds=seeds,
+            seeds=[seed_of("read-back", row["image_id"], row["variant"], seed) for row in chunk],
         )
         texts += [vote([answer]) for answer in answers]
     return texts

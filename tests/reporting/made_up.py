@@ -31,6 +31,7 @@ def make_pipeline(root: Path, params: Params, missing: tuple[str, ...] = (), que
     manifest = make_data(root, dataset)
     make_texts(root, params, manifest)
     make_set(root, params.report.samples, manifest)
+    make_set(root, "oracle", manifest)
     ids = manifest.loc[manifest["split"] == "query", "image_id"].tolist()
     gallery = manifest[manifest["split"] == "gallery"]
     for name, evaluation in params.evaluations.items():

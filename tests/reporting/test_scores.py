@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_up import make_data, make_set, make_texts
+from made_up import HOSTILE, make_data, make_set, make_texts
 
+from dlcr.data import open_images, open_masks
 from dlcr.params import Params, load_params
 from dlcr.reporting import scores
 
@@ -57,6 +58,41 @@ def test_scores_of_a_made_up_pipeline(tmp_path: Path, params: Params, monkeypatc
     assert found["items"] == 3 * 72
     assert found["upper"] == pytest.approx(100 * 71 / 72)
     assert found["footwear"] == 0
+    # Of the nine words of three items, the colour of the boots is wrong.
+    assert found["words"] == pytest.approx(100 * (71 * 8 + found_in_hostile()) / (72 * 9))
+    assert "bound" not in found
+
+
+def found_in_hostile() -> int:
+    """How many of the nine words of the hostile prompt the made-up describer names."""
+    said = "red striped shirt| green trousers| black boots"
+    pairs = zip(scores.items(HOSTILE), scores.items(said), strict=True)
+    return sum(a == b for one, other in pairs for a, b in zip(scores._words(one), scores._words(other), strict=True))
+
+
+def test_bound_of_the_alignment_is_the_truth_within_the_masks(
+    tmp_path: Path, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = params.report.dataset
+    manifest = make_data(tmp_path, dataset)
+    make_set(tmp_path, "toy", manifest)
+    make_set(tmp_path, "truth", manifest)
+    masks, originals = open_masks(tmp_path / "masks" / dataset), open_images(tmp_path / "data" / dataset / "images")
+    shown = []
+
+    def answers(describer: object, images: list, question: str, **settings: object) -> list[str]:
+        shown.extend(images)
+        return ["red striped shirt| green trousers| white boots"] * len(images)
+
+    monkeypatch.setattr(scores, "load_describer", lambda model: model)
+    monkeypatch.setattr(scores, "describe", answers)
+    settings = params.describe.model_dump()
+    found = scores.prompt_alignment(tmp_path, dataset, "toy", "model", settings, 0, "truth")
+    assert found["bound"] == {part: found[part] for part in found["bound"]}
+    assert len(shown) == 2 * found["images"]
+    outside = {image_id: originals[image_id] * ~masks[image_id][..., None] for image_id in masks}
+    for image in shown[found["images"] :]:
+        assert any(np.array_equal(image * ~masks[image_id][..., None], kept) for image_id, kept in outside.items())
 
 
 def test_hidden_parts_do_not_count(tmp_path: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
