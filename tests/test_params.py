@@ -87,5 +87,5 @@ def test_missing_key_missing_file_and_no_yaml(repository: Path, tmp_path: Path) 
 def test_lookup_lists_what_there_is(repository: Path) -> None:
     params = load_params(repository / "params.yaml")
     assert lookup(params.runs, "runs", "paired").mode == "paired"
-    with pytest.raises(ValueError, match="runs has no 'pair'; it has baseline, oracle"):
+    with pytest.raises(ValueError, match="runs has no 'pair'; it has baseline, concat"):
         lookup(params.runs, "runs", "pair")
