@@ -14,7 +14,6 @@ import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
@@ -34,9 +33,10 @@ from dlcr.pretrain.diffusion_parts import (
     build_vae,
     save_pipeline,
 )
-from dlcr.pretrain.diffusion_pool import Examples, example_chunks
+from dlcr.pretrain.diffusion_pool import Examples, all_examples, example_chunks
 from dlcr.pretrain.diffusion_score import make_trials, paint_trials, score
 from dlcr.pretrain.diffusion_vae import cut_hole, polish_decoder, reconstruction_psnr, to_unit, train_vae
+from dlcr.reid.models.resnet import mini_resnet
 from dlcr.runtime.checkpoint import code_hash
 from dlcr.runtime.files import atomic_path
 from dlcr.runtime.progress import progress
@@ -51,12 +51,14 @@ class Recipe:
     """How the shipped model was made."""
 
     scenes: int = 9_984
-    vae_scenes: int = 3_072
+    eyes: str = "models/mini/backbone"
     held_out: int = 200
     vae_steps: int = 1_000
-    polish_steps: int = 1_000
     vae_batch: int = 8
     vae_learning_rate: float = 3e-4
+    polish_steps: int = 4_000
+    polish_batch: int = 16
+    polish_learning_rate: float = 6e-4
     steps: int = 2_600
     batch: int = 48
     learning_rate: float = 4e-4
@@ -104,12 +106,7 @@ def _trained_vae(recipe: Recipe, work: Path) -> AutoencoderKL:
     torch.manual_seed(recipe.seed)
     vae, path = build_vae(), work / "vae.pt"
     if not path.is_file():
-        chunks = list(example_chunks(range(recipe.vae_scenes), recipe.workers))
-        pool = Examples(
-            np.concatenate([chunk.targets for chunk in chunks]),
-            np.concatenate([chunk.holes for chunk in chunks]),
-            [text for chunk in chunks for text in chunk.words],
-        )
+        pool = all_examples(range(recipe.scenes), recipe.workers)
         train_vae(
             vae,
             pool,
@@ -120,10 +117,11 @@ def _trained_vae(recipe: Recipe, work: Path) -> AutoencoderKL:
         )
         polish_decoder(
             vae,
+            mini_resnet(recipe.eyes),
             pool,
             steps=recipe.polish_steps,
-            batch=recipe.vae_batch,
-            learning_rate=recipe.vae_learning_rate,
+            batch=recipe.polish_batch,
+            learning_rate=recipe.polish_learning_rate,
             seed=recipe.seed,
         )
         with atomic_path(path) as part:

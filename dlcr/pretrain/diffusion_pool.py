@@ -71,6 +71,16 @@ def _examples(indices: tuple[int, ...]) -> Examples:
     return Examples(np.stack(targets), np.stack(holes), list(words))
 
 
+def all_examples(scenes: range, workers: int) -> Examples:
+    """The examples of these pretraining scenes in one piece."""
+    chunks = list(example_chunks(scenes, workers))
+    return Examples(
+        np.concatenate([chunk.targets for chunk in chunks]),
+        np.concatenate([chunk.holes for chunk in chunks]),
+        [text for chunk in chunks for text in chunk.words],
+    )
+
+
 def example_chunks(scenes: range, workers: int, size: int = 256) -> Iterator[Examples]:
     """Examples of these pretraining scenes, in order, `size` scenes at a time, rendered by `workers` processes."""
     chunks = [tuple(scenes[start : start + size]) for start in range(0, len(scenes), size)]

@@ -1,5 +1,7 @@
 """The inpainter's recipe: examples that show perfect inpainting, the loss, and the whole on a few scenes."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,14 +11,16 @@ from dlcr.minicc import LABELS, pretrain_scene, render
 from dlcr.pretrain import diffusion, diffusion_parts
 from dlcr.pretrain.diffusion_pool import CLOTHES, Examples, roughen, scene_examples
 from dlcr.pretrain.diffusion_score import make_trials, nearest_colour, score
-from dlcr.pretrain.diffusion_vae import reconstruction_psnr, standardise, start_linear, to_unit
+from dlcr.pretrain.diffusion_vae import _seen_difference, reconstruction_psnr, standardise, start_linear, to_unit
+from dlcr.reid.models.resnet import mini_resnet
 
 SMALL = {
     "scenes": 6,
-    "vae_scenes": 4,
+    "eyes": str(Path(__file__).parents[2] / "models" / "mini" / "backbone"),
     "held_out": 4,
     "vae_steps": 2,
     "polish_steps": 2,
+    "polish_batch": 2,
     "vae_batch": 2,
     "steps": 3,
     "batch": 4,
@@ -73,6 +77,16 @@ def test_standardising_changes_latents_but_no_pictures(examples):
         assert (vae.decode(latents).sample - pictures).abs().max() < 1e-3
     assert latents.mean((0, 2, 3)).abs().max() < 1e-4
     assert (latents.std((0, 2, 3)) - 1).abs().max() < 1e-4
+
+
+def test_what_is_seen_differs_with_the_picture(examples):
+    eyes, images = mini_resnet(SMALL["eyes"]).eval(), to_unit(examples.targets[:4])
+    with torch.no_grad():
+        same = _seen_difference(eyes, images, images)
+        little = _seen_difference(eyes, images + 0.05 * torch.randn(images.shape), images)
+        much = _seen_difference(eyes, images.flip(0), images)
+    assert same == 0
+    assert 0 < little < much < 4 * 4  # unit vectors are at most 2 apart, in each of four stages
 
 
 def test_words_are_single_tokens_and_the_model_is_small():

@@ -31,9 +31,8 @@ def test_outfits_of_benchmark_subjects(params, repository):
         for said, true in zip(outfit.prompt.split("| "), truth[clothes].split("| "), strict=True):
             items.append(said == true)
             colours.append(said.split()[0] == true.split()[0])
-    # A floor under what is shipped, not the aim (0.90 of the items): see the describer's card.
-    assert sum(items) / len(items) > 0.45
-    assert sum(colours) / len(colours) > 0.8
+    assert sum(items) / len(items) > 0.90
+    assert sum(colours) / len(colours) > 0.95
 
 
 def test_random_outfits_are_outfits_and_differ(params, repository):
