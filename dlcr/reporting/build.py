@@ -63,7 +63,7 @@ def build(root: Path, params: Params, timings: pd.DataFrame) -> dict[str, bytes]
     if histories:
         files["figures/training.svg"] = figures.curves(histories)
 
-    a5 = tables.table_a5(a5_results, _epoch_seconds(params, timings))
+    a5 = tables.table_a5(a5_results, _epoch_seconds(params, timings), _epochs(params))
     a6 = tables.table_a6(timings, _components(params))
     wall = tables.table_wall(timings)
     times = {
@@ -231,6 +231,11 @@ def _epoch_seconds(params: Params, timings: pd.DataFrame) -> dict[str, float]:
         if "epoch_seconds" in fact:
             seconds[row] = fact["epoch_seconds"]
     return seconds
+
+
+def _epochs(params: Params) -> dict[str, int]:
+    runs = {row: params.runs[params.evaluations[evaluation].run] for row, evaluation in params.report.a5.items()}
+    return {row: params.train[run.model].epochs for row, run in runs.items()}
 
 
 def _components(params: Params) -> list[tuple[str, str]]:

@@ -169,12 +169,14 @@ def table_settings(results: Mapping[str, Result | None]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def table_a5(results: Mapping[str, Result | None], epoch_seconds: Mapping[str, float]) -> pd.DataFrame:
+def table_a5(
+    results: Mapping[str, Result | None], epoch_seconds: Mapping[str, float], epochs: Mapping[str, int]
+) -> pd.DataFrame:
     """Table A5: concatenated data against progressive learning; seconds of an epoch and top-1, paper beside
     this run.
 
-    results and epoch_seconds have the keys `concat` and `progressive`; what is absent was not run, or not
-    timed here.
+    All three have the keys `concat` and `progressive`; what is absent was not run, or not timed here. `epochs`: how
+    many this run's recipes have.
     """
     rows = []
     for key, paper in zip(("concat", "progressive"), paper_table(A5).to_dict("records"), strict=True):
@@ -185,6 +187,7 @@ def table_a5(results: Mapping[str, Result | None], epoch_seconds: Mapping[str, f
                 "evaluation": result.name if result else None,
                 "paper_epoch_seconds": float(paper["epoch_seconds"]),
                 "epoch_seconds": epoch_seconds.get(key, np.nan),
+                "epochs": epochs.get(key, np.nan),
                 "paper_top1": float(paper["top1"]),
                 **(
                     {key: _measured(result, False)[key] for key in ("top1", "top1_std")}

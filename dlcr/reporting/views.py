@@ -70,6 +70,7 @@ def view_a5(table: pd.DataFrame) -> pd.DataFrame:
                 "Progressive learning": row["progressive_learning"],
                 "Paper: seconds an epoch": number(row["paper_epoch_seconds"], 0),
                 "This run: seconds an epoch": number(row["epoch_seconds"], 1, gap="not timed here"),
+                "This run: epochs": number(row["epochs"], 0),
                 "Paper top-1": number(row["paper_top1"]),
                 "This run top-1": spread(row["top1"], row["top1_std"]),
             }

@@ -110,9 +110,10 @@ def test_aligned_wants_the_same_queries() -> None:
 
 
 def test_timing_tables_have_gaps_where_nothing_was_timed(results: dict) -> None:
-    a5 = table_a5({"concat": None, "progressive": results["5"]}, {"progressive": 3.5})
+    a5 = table_a5({"concat": None, "progressive": results["5"]}, {"progressive": 3.5}, {"progressive": 24})
     assert a5["paper_epoch_seconds"].tolist() == [691, 65]
     assert a5["epoch_seconds"].isna().tolist() == [True, False]
+    assert a5["epochs"].isna().tolist() == [True, False]
     assert a5["top1"].isna().tolist() == [True, False]
     timings = pd.DataFrame([{"stage": "parse", "name": "toy", "images_per_second": 50.0, "peak_memory_mb": 2048.0}])
     a6 = table_a6(timings, [("parse", "toy"), ("describe", "toy"), ("inpaint", "a"), ("inpaint", "b"), ("refine", "c")])
