@@ -68,15 +68,18 @@ def train_run(
     dataset: folder data/<dataset>; generated: folder generated/<set>, not opened in mode "none". Call
     `determinism.set_up` first: its number of threads is shared by the seeds, which train in processes of
     their own (one after the other on a GPU). Returns the mean epoch_seconds, images_per_second and
-    peak_memory_mb, also recorded as the timing of `name`. Raises ValueError for data that cannot give the
-    batches, or a loss that is no number.
+    peak_memory_mb, and the seconds that all of it took where it did not continue a stopped run; they are
+    recorded as the timing of `name`. Raises ValueError for data that cannot give the batches, or a loss that
+    is no number.
     """
+    start = time.monotonic()
     samples = load_samples(dataset, generated, recipe.mode, recipe.k)
     plan = _plan(recipe, samples, seed=0, epoch=0)
     if len(plan.rows) == 0:
         raise ValueError(f"{dataset}: too few images for one batch of {recipe.identities} x {recipe.images}")
     model_factory(recipe.model)
     checkpoints = checkpoint_dir(key_of(_fingerprint(recipe, samples, dataset, generated)))
+    resumed = checkpoints.is_dir()
     threads = torch.get_num_threads()
     pixels = checkpoints / "pixels.npy"
     if not pixels.exists():
@@ -88,6 +91,8 @@ def train_run(
     rmtree(checkpoints)
     means = {key: float(np.nanmean([fact[key] for fact in facts])) for key in facts[0]} if all(facts) else {}
     if means:
+        if not resumed:
+            means["seconds"] = time.monotonic() - start
         timing.record("train", name, **means)
     return means
 

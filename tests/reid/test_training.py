@@ -64,7 +64,7 @@ def test_a_run_leaves_its_outputs_only(make_toy, tmp_path: Path) -> None:
     assert history["variants"].tolist() == [1, 1, 2, 3, 3]
     assert history["replaced"].tolist() == [1, 1, 1, 1, 1]  # image 0 has no variant at all
     assert history["adversarial"].isna().tolist() == [True, False, False, False, False]
-    assert set(facts) == {"epoch_seconds", "images_per_second", "peak_memory_mb"}
+    assert set(facts) == {"epoch_seconds", "images_per_second", "peak_memory_mb", "seconds"}
     assert not any((tmp_path / ".dlcr/checkpoints").iterdir())
     assert (tmp_path / ".dlcr/timings/train@r.json").is_file()
     assert _bytes(folder)["model.safetensors"] != _bytes(tmp_path / "runs/r/seed-1")["model.safetensors"]
@@ -114,6 +114,7 @@ def test_killed_and_resumed_gives_the_same_bytes(make_toy, tmp_path: Path) -> No
     assert 0 < done < 40
     facts = train_run("r", recipe, dataset, generated, [3], tmp_path / "runs/resumed")
     assert facts["epoch_seconds"] > 0
+    assert "seconds" not in facts  # of the whole training this call knows nothing
     train_run("r", recipe, dataset, generated, [3], tmp_path / "runs/whole")
     assert _bytes(tmp_path / "runs/resumed/seed-3") == _bytes(tmp_path / "runs/whole/seed-3")
 
