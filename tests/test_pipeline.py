@@ -99,6 +99,10 @@ def test_k_grows_by_an_experiment(clone: Path) -> None:
     assert any(name.startswith("variant-002-") for name in after)
     assert yaml.safe_load((clone / "params.yaml").read_text())["k"] == 3
     assert "metrics.json" in command(clone, "dvc", "metrics", "diff")
+    command(clone, "dvc", "plots", "diff")
+    plots = (clone / "dvc_plots" / "index.html").read_text()
+    assert "Table A1, top-1" in plots
+    assert "identity loss" in plots
     assert "workspace" in command(clone, "dvc", "exp", "show", "--no-pager")
     assert "up to date" in command(clone, "dvc", "repro", "train@progressive")
 

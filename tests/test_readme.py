@@ -12,6 +12,7 @@ RUN_BY_PIPELINE_TESTS = {
     "dvc repro",
     "dvc exp run -S k=20",
     "dvc metrics diff",
+    "dvc plots diff",
     "dvc exp show --no-pager",
     "dvc repro train@progressive",
     "dvc repro prepare@mine",
