@@ -29,7 +29,7 @@ class Section(BaseModel):
 class Dataset(Section):
     """One dataset: which reader understands `source`, the folder that `prepare` reads."""
 
-    reader: Literal["minicc", "prcc", "folder"]
+    reader: Literal["minicc", "prcc", "ltcc", "ccvid", "vc-clothes", "last", "folder"]
     source: str
 
 

@@ -40,8 +40,8 @@ def _read(root: Path) -> pd.DataFrame:
 
 
 def test_unknown_dataset_and_folder(tmp_path: Path) -> None:
-    assert sorted(READERS) == ["folder", "minicc", "prcc"]
-    with pytest.raises(ValueError, match="no dataset reader 'market', expected one of folder, minicc, prcc"):
+    assert sorted(READERS) == ["ccvid", "folder", "last", "ltcc", "minicc", "prcc", "vc-clothes"]
+    with pytest.raises(ValueError, match="no dataset reader 'market', expected one of ccvid, folder, last, ltcc,"):
         read_dataset("market", tmp_path)
     for name in READERS:
         with pytest.raises(FileNotFoundError, match="nowhere"):

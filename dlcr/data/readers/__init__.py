@@ -6,12 +6,16 @@ from pathlib import Path
 import pandas as pd
 
 from dlcr.data.manifest import check_manifest
-from dlcr.data.readers import folder, minicc, prcc
+from dlcr.data.readers import ccvid, folder, last, ltcc, minicc, prcc, vc_clothes
 
 READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
+    "ccvid": ccvid.read,
     "folder": folder.read,
+    "last": last.read,
+    "ltcc": ltcc.read,
     "minicc": minicc.read,
     "prcc": prcc.read,
+    "vc-clothes": vc_clothes.read,
 }
 
 

@@ -25,7 +25,7 @@ def read(root: Path) -> pd.DataFrame:
     name. Raises ValueError for another layout and, all at once, for files that don't fit it; warns of strays
     and of counts that differ from the published ones.
     """
-    rgb = _find(root)
+    rgb = walk.find(root, [root / "prcc" / "rgb", root / "rgb", root], ("train", "test"), "PRCC", LAYOUT)
     found = walk.Findings(root)
     rows = []
     for folder in walk.folders(rgb, found):
@@ -35,22 +35,7 @@ def read(root: Path) -> pd.DataFrame:
             rows += _read_test(folder, root, found)
         else:
             found.reject(folder, "expected the folders train, val and test")
-    found.finish()
-    manifest = walk.with_sizes(rows, root)
-    if manifest.empty:
-        raise ValueError(f"{root}: no images of PRCC found, expected {LAYOUT}")
-    walk.compare_counts(manifest, PUBLISHED, "PRCC")
-    return manifest
-
-
-def _find(root: Path) -> Path:
-    """Return the `rgb` folder; exactly one of the three places may look like it."""
-    places = [root / "prcc" / "rgb", root / "rgb", root]
-    hits = [place for place in places if (place / "train").is_dir() and (place / "test").is_dir()]
-    if len(hits) != 1:
-        what = "PRCC not found" if not hits else f"PRCC found in several places ({', '.join(map(str, hits))})"
-        raise ValueError(f"{root}: {what}; expected {LAYOUT}")
-    return hits[0]
+    return walk.finish(rows, root, found, PUBLISHED, "PRCC", LAYOUT)
 
 
 def _read_train(split: Path, root: Path, found: walk.Findings) -> list[dict]:
@@ -92,12 +77,5 @@ def _subjects(parent: Path, found: walk.Findings) -> list[Path]:
 
 
 def _row(path: Path, root: Path, subject: str, camera: str, split: str, frame: int) -> dict:
-    return {
-        "image_id": path.relative_to(root).as_posix(),
-        "subject": subject,
-        "clothes": f"{subject}-{'C' if camera == 'C' else 'AB'}",
-        "camera": camera,
-        "split": split,
-        "tracklet": "",
-        "frame": frame,
-    }
+    clothes = f"{subject}-{'C' if camera == 'C' else 'AB'}"
+    return walk.row(path, root, split, subject=subject, clothes=clothes, camera=camera, frame=frame)

@@ -1,6 +1,8 @@
 """What dataset readers share: sorted listings, counted strays, named rejects, published counts."""
 
+import re
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,6 +41,21 @@ def raise_all(bad: list[str], head: str, shown: int = 10) -> None:
         raise ValueError(f"{head}: " + "; ".join(bad[:shown]) + more)
 
 
+def find(
+    root: Path, places: Sequence[Path], inside: Sequence[str], name: str, layout: str, files: Sequence[str] = ()
+) -> Path:
+    """Return the one of `places` that holds the folders `inside` and the `files`; ValueError if none or several do."""
+    hits = [
+        place
+        for place in places
+        if all((place / folder).is_dir() for folder in inside) and all((place / file).is_file() for file in files)
+    ]
+    if len(hits) != 1:
+        what = f"{name} not found" if not hits else f"{name} found in several places ({', '.join(map(str, hits))})"
+        raise ValueError(f"{root}: {what}; expected {layout}")
+    return hits[0]
+
+
 def folders(parent: Path, found: Findings) -> list[Path]:
     """Return the sub-folders by name; files beside them are strays, image files rejects."""
     paths = sorted(parent.iterdir(), key=lambda path: path.name)
@@ -53,14 +70,81 @@ def folders(parent: Path, found: Findings) -> list[Path]:
 
 
 def images(parent: Path, found: Findings) -> list[Path]:
-    """Return the image files by name; other files are strays, folders rejects."""
+    """Return the image files by name; other files are strays; folders and links out of the dataset are rejects."""
     paths = sorted(parent.iterdir(), key=lambda path: path.name)
     for path in paths:
         if path.is_dir() and not path.name.startswith("."):
             found.reject(path, "a folder where only images are expected")
         elif not _is_image(path):
             found.strays.append(path)
+        elif path.is_symlink() and not _stays(path, parent, found.root):
+            found.reject(path, "a link to a file outside the dataset")
     return [path for path in paths if _is_image(path)]
+
+
+def row(
+    path: Path, root: Path, split: str, *, subject: str, clothes: str, camera: str, frame: int, tracklet: str = ""
+) -> dict:
+    """Return an image's row of the manifest, without its size."""
+    return {
+        "image_id": path.relative_to(root).as_posix(),
+        "subject": subject,
+        "clothes": clothes,
+        "camera": camera,
+        "split": split,
+        "tracklet": tracklet,
+        "frame": frame,
+    }
+
+
+def read_flat(
+    root: Path,
+    name: str,
+    folder: str,
+    splits: dict[str, str],
+    others: Sequence[str],
+    pattern: re.Pattern,
+    example: str,
+    labels_of: Callable[[re.Match], dict],
+    published: dict[str, int],
+    layout: str,
+) -> pd.DataFrame:
+    """Return the manifest of a dataset whose images lie in one folder a split and say all in their names.
+
+    root holds `folder` or is it. splits: the manifest's split by folder; `others` are folders of the release without
+    images. Names match `pattern` whole, as `example` does; `labels_of(match)` gives subject, clothes, camera and frame.
+    """
+    top = find(root, [root / folder, root], list(splits), name, layout)
+    found = Findings(root)
+    rows = []
+    for part in folders(top, found):
+        if part.name in others:
+            continue
+        if part.name not in splits:
+            found.reject(part, f"expected the folders {', '.join(splits)}")
+            continue
+        for path in images(part, found):
+            match = pattern.fullmatch(path.name)
+            if match is None:
+                found.reject(path, f"expected a name like {example}")
+                continue
+            rows.append(row(path, root, splits[part.name], **labels_of(match)))
+    return finish(rows, root, found, published, name, layout)
+
+
+def finish(
+    rows: list[dict], root: Path, found: Findings, published: dict[str, int], name: str, layout: str
+) -> pd.DataFrame:
+    """Return the rows as a manifest with sizes, after complaining of all that `found` holds.
+
+    Raises ValueError for rejects, unreadable images, or no image at all; warns of strays and differing counts.
+    """
+    found.finish()
+    manifest = with_sizes(rows, root)
+    if manifest.empty:
+        raise ValueError(f"{root}: no images of {name} found, expected {layout}")
+    compare_counts(manifest, published, name)
+    return manifest
 
 
 def with_sizes(rows: list[dict], root: Path) -> pd.DataFrame:
@@ -75,8 +159,8 @@ def with_sizes(rows: list[dict], root: Path) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def compare_counts(manifest: pd.DataFrame, published: dict[str, int], name: str) -> None:
-    """Warn of the splits whose number of images differs from the published one, showing both."""
+def compare_counts(manifest: pd.DataFrame, published: dict[str, int], name: str, what: str = "images") -> None:
+    """Warn of the splits whose number of rows (`what` they are) differs from the published one, showing both."""
     counts = manifest["split"].value_counts()
     differ = [
         f"{split} {counts.get(split, 0):,} (published {number:,})"
@@ -84,7 +168,13 @@ def compare_counts(manifest: pd.DataFrame, published: dict[str, int], name: str)
         if counts.get(split, 0) != number
     ]
     if differ:
-        warnings.warn(f"{name}: numbers of images differ from the published ones: {', '.join(differ)}", stacklevel=2)
+        warnings.warn(f"{name}: numbers of {what} differ from the published ones: {', '.join(differ)}", stacklevel=2)
+
+
+def _stays(link: Path, parent: Path, root: Path) -> bool:
+    """Whether a link's target lies in the dataset, or in its own folder where that is a link itself."""
+    target = link.resolve()
+    return target.is_relative_to(root.resolve()) or target.is_relative_to(parent.resolve())
 
 
 def _is_image(path: Path) -> bool:

@@ -1,0 +1,37 @@
+"""VC-Clothes (Wan et al., 2020), rendered: four cameras, of which 2 and 3 show the same clothes, 3 and 4 others.
+
+VC-Clothes/{train,query,gallery}/<subject>-<camera>-<clothes>-<number>.jpg
+"""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from dlcr.data.readers import walk
+
+LAYOUT = "VC-Clothes/{train,query,gallery}/<pid>-<camera>-<clothes>-<number>.jpg"
+PUBLISHED = {"train": 9_449, "query": 1_020, "gallery": 8_591}
+_NAME = re.compile(r"(\d{1,9})-(\d{1,9})-(\d{1,9})-(\d{1,9})\.(?i:jpg|jpeg)", re.ASCII)
+_SPLITS = {"train": "train", "query": "query", "gallery": "gallery"}
+
+
+def read(root: Path) -> pd.DataFrame:
+    """Return the manifest of VC-Clothes. `root` holds `VC-Clothes` or is it; image_ids start there.
+
+    Clothes IDs are <subject>-<clothes>, cameras numbers without leading zeros, all from the file's own name. Raises
+    and warns as `ltcc.read`.
+    """
+
+    def labels_of(match: re.Match) -> dict:
+        subject, camera, clothes, number = match.groups()
+        return {
+            "subject": subject,
+            "clothes": f"{subject}-{clothes}",
+            "camera": str(int(camera)),
+            "frame": int(number),
+        }
+
+    return walk.read_flat(
+        root, "VC-Clothes", "VC-Clothes", _SPLITS, (), _NAME, "0001-01-02-03.jpg", labels_of, PUBLISHED, LAYOUT
+    )
