@@ -10,6 +10,7 @@ from dlcr.evaluation.labels import SETTINGS, Labels
 from dlcr.evaluation.metrics import Scores, evaluate, evaluate_features
 from dlcr.evaluation.protocols import TEST_SPLITS, SingleShot, compared_rows, joint_labels, single_shot
 from dlcr.evaluation.refinement import Refined, evaluate_refined, refine, refined_ranking
+from dlcr.evaluation.reranking import rerank
 from dlcr.evaluation.statistics import Difference, Interval, bootstrap_interval, paired_difference
 
 __all__ = [
@@ -31,5 +32,6 @@ __all__ = [
     "paired_difference",
     "refine",
     "refined_ranking",
+    "rerank",
     "single_shot",
 ]
