@@ -19,6 +19,15 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Size = tuple[Positive, Positive]  # height, width in pixels
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]  # names become folder and stage names
 
+# By section, the fields of its items that name an item of another section.
+REFERENCES = {
+    "outfits": {"dataset": "datasets"},
+    "generated": {"dataset": "datasets", "outfits": "outfits"},
+    "queries": {"dataset": "datasets", "outfits": "outfits"},
+    "runs": {"dataset": "datasets", "model": "train", "generated": "generated"},
+    "evaluations": {"run": "runs", "dataset": "datasets", "queries": "queries"},
+}
+
 
 class Section(BaseModel):
     """Strict base: unknown keys and silent conversions ("10" for 10) are errors."""
@@ -175,26 +184,36 @@ class Report(Section):
     bootstrap: Positive
 
 
-class Params(Section):
-    """The whole of params.yaml."""
+class Items(Section):
+    """What the pipeline's stages are expanded over: a stage an item, whose name becomes that of its output."""
 
+    datasets: dict[Name, Dataset]
+    outfits: dict[Name, Outfits]
+    generated: dict[Name, GeneratedSet]
+    queries: dict[Name, QuerySet]
+    runs: dict[Name, Run]
+    evaluations: dict[Name, Evaluation]
+
+
+class Params(Items):
+    """The whole of params.yaml.
+
+    `private` lists items whose outputs are `push: false` in DVC: datasets that may not be redistributed, and all that
+    is made from them. `load_params` puts them into the other sections too.
+    """
+
+    private: Items
     k: Positive
     seed: int
     seeds: Annotated[list[int], Field(min_length=1)]
-    datasets: dict[Name, Dataset]
     models: Models
     minicc: MiniCC
     parse: Parse
     describe: Describe
     summarize: Summarize
-    outfits: dict[Name, Outfits]
     inpaint: Inpaint
-    generated: dict[Name, GeneratedSet]
-    queries: dict[Name, QuerySet]
     train: dict[Name, Train]
-    runs: dict[Name, Run]
     refine: Refine
-    evaluations: dict[Name, Evaluation]
     report: Report
 
 
@@ -204,7 +223,7 @@ def load_params(path: str | Path = "params.yaml") -> Params:
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: one line that names the file, the key and what was expected: an unknown or missing key, a value of
-            another type, or a name that no section defines.
+            another type, a name that no section defines, or a public item that is made from a private one.
     """
     path = Path(path)
     if not path.is_file():
@@ -220,9 +239,14 @@ def load_params(path: str | Path = "params.yaml") -> Params:
         params = Params.model_validate_json(json.dumps(content))
     except ValidationError as error:
         raise ValueError(f"{path}: {_explain(error)}") from error
-    for problem in _broken_references(params):
+    for problem in [*_names_used_twice(params), *_broken_references(params), *_leaks(params)]:
         raise ValueError(f"{path}: {problem}")
-    return params
+    return params.model_copy(update=_all_items(params))
+
+
+def file_content(params: Params) -> dict[str, Any]:
+    """The parameters as params.yaml holds them: every item in one place, defaults written out."""
+    return params.model_dump(mode="json", exclude={section: set(names) for section, names in params.private})
 
 
 def lookup(section: dict[str, Section], kind: str, name: str) -> Section:
@@ -244,45 +268,76 @@ def _explain(error: ValidationError) -> str:
     return f"{key}: {first['msg']}, found {first['input']!r}"
 
 
+def _all_items(params: Params) -> dict[str, dict[str, Section]]:
+    """By section all items, the private ones last."""
+    return {section: getattr(params, section) | getattr(params.private, section) for section in Items.model_fields}
+
+
+def _names(items: Items) -> dict[str, set[str]]:
+    """By section the names that other items use; that of a query set is its folder under generated/."""
+    names = {section: set(getattr(items, section)) for section in Items.model_fields}
+    return names | {"queries": {f"queries-{name}" for name in items.queries}}
+
+
+def _names_used_twice(params: Params) -> list[str]:
+    """Items that are private and public, each as `key: problem`."""
+    return [
+        f"private.{section}.{name}: {section} has an item of that name too"
+        for section in Items.model_fields
+        for name in getattr(params.private, section)
+        if name in getattr(params, section)
+    ]
+
+
 def _broken_references(params: Params) -> list[str]:
     """Names that point at nothing, each as `key: problem`."""
-    sections = {
-        "datasets": set(params.datasets),
-        "outfits": set(params.outfits),
-        "generated": set(params.generated) | {"none"},
-        "queries": {f"queries-{name}" for name in params.queries} | {"none"},
-        "train": set(params.train),
-        "runs": set(params.runs),
-        "evaluations": set(params.evaluations),
-    }
+    items, public, private = _all_items(params), _names(params), _names(params.private)
+    sections = {section: public[section] | private[section] for section in public} | {"train": set(params.train)}
+    sections["generated"].add("none")
+    sections["queries"].add("none")
     problems = []
 
     def check(key: str, value: str, section: str) -> None:
         if value not in sections[section]:
             problems.append(f"{key}: no {section} named {value!r}; there are {', '.join(sorted(sections[section]))}")
 
-    for name, outfits in params.outfits.items():
-        check(f"outfits.{name}.dataset", outfits.dataset, "datasets")
-    for kind, sets in (("generated", params.generated), ("queries", params.queries)):
-        for name, item in sets.items():
-            check(f"{kind}.{name}.dataset", item.dataset, "datasets")
-            check(f"{kind}.{name}.outfits", item.outfits, "outfits")
-    for name, run in params.runs.items():
-        check(f"runs.{name}.dataset", run.dataset, "datasets")
-        check(f"runs.{name}.model", run.model, "train")
-        check(f"runs.{name}.generated", run.generated, "generated")
+    for section, fields in REFERENCES.items():
+        for name, item in items[section].items():
+            for field, target in fields.items():
+                check(f"{_key(params, section, name)}.{field}", getattr(item, field), target)
+    for name, run in items["runs"].items():
         if (run.mode == "none") != (run.generated == "none"):
             problems.append(
-                f"runs.{name}: mode none and generated none belong together, found mode {run.mode!r} "
+                f"{_key(params, 'runs', name)}: mode none and generated none belong together, found mode {run.mode!r} "
                 f"with generated {run.generated!r}"
             )
-    for name, item in params.evaluations.items():
-        check(f"evaluations.{name}.run", item.run, "runs")
-        check(f"evaluations.{name}.dataset", item.dataset, "datasets")
-        check(f"evaluations.{name}.queries", item.queries, "queries")
     for table in ("a1", "a5"):
         for row, name in getattr(params.report, table).items():
             check(f"report.{table}.{row}", name, "evaluations")
     check("report.dataset", params.report.dataset, "datasets")
     check("report.samples", params.report.samples, "generated")
     return problems
+
+
+def _leaks(params: Params) -> list[str]:
+    """Public items that are made from private ones or from LTCC, each as `key: problem`."""
+    private = _names(params.private)
+    problems = [
+        f"datasets.{name}: LTCC may not be redistributed, it belongs in private.datasets"
+        for name, dataset in params.datasets.items()
+        if dataset.reader == "ltcc"
+    ]
+    for section, fields in REFERENCES.items():
+        for name, item in getattr(params, section).items():
+            for field, target in fields.items():
+                value = getattr(item, field)
+                if value in private.get(target, ()):
+                    problems.append(
+                        f"{section}.{name}: made from private {field} {value!r}, it belongs in private.{section}"
+                    )
+    return problems
+
+
+def _key(params: Params, section: str, name: str) -> str:
+    """An item's key in params.yaml."""
+    return f"private.{section}.{name}" if name in getattr(params.private, section) else f"{section}.{name}"

@@ -38,7 +38,7 @@ def main(name: str) -> None:
     else:
         manifest = pack_source(dataset, Path("data") / name)
     timing.record_images("prepare", name, time.monotonic() - start, len(manifest))
-    print(pd.DataFrame([{"dataset": name, **statistics(manifest)}]).to_string(index=False))
+    print(pd.DataFrame([{"dataset": name, **statistics(manifest, params.k)}]).to_string(index=False))
 
 
 def render_minicc(domain: str, sizes: MiniCC, folder: Path) -> pd.DataFrame:

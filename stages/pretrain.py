@@ -2,7 +2,7 @@
 
     python -m stages.pretrain NAME   # backbone | parser | describer | summarizer | inpainter -> models/mini/NAME
 
-The stage is frozen in dvc.yaml; `dvc unfreeze` it to make the weights again. Scores go to
+The stage is frozen in dvc.yaml: run it by hand, then `dvc commit pretrain@NAME`. Scores go to
 models/mini/NAME/scores.json.
 """
 

@@ -20,6 +20,7 @@ import typer
 
 from dlcr.data import Generated, Images, load_manifest, open_generated, open_images
 from dlcr.evaluation import (
+    SINGLE_SHOT,
     TEST_SPLITS,
     Refined,
     Scores,
@@ -29,6 +30,8 @@ from dlcr.evaluation import (
     extract_features,
     refine,
     single_shot,
+    tracklet_features,
+    tracklet_of,
 )
 from dlcr.evaluation.runs import Comparison, comparisons, per_query_table, rankings_table, summary
 from dlcr.params import load_params, lookup
@@ -39,6 +42,7 @@ from dlcr.runtime.stage import run_stage
 
 app = typer.Typer(add_completion=False)
 BATCH = 64
+FRAMES = 20_000  # whose features are held before they are averaged to tracklets
 
 
 @dataclass
@@ -51,6 +55,19 @@ class Cost:
     refine_queries: int = 0
 
 
+@dataclass(frozen=True)
+class Test:
+    """What is compared: a row a tracklet, or an image that belongs to none, and all their frames.
+
+    `tracklet` int64 [frames] says which row of `rows` a frame belongs to; `rows` holds the first frame of each.
+    """
+
+    reader: str
+    rows: pd.DataFrame
+    frames: pd.DataFrame
+    tracklet: np.ndarray
+
+
 @app.command()
 def main(name: str) -> None:
     """Evaluate NAME: every seed of its run, on its dataset, refined where it names a set of query
@@ -59,8 +76,7 @@ def main(name: str) -> None:
     params = load_params()
     evaluation = lookup(params.evaluations, "evaluations", name)
     determinism.set_up()
-    manifest = load_manifest(Path("data", evaluation.dataset))
-    test = manifest[manifest["split"].isin(TEST_SPLITS)].reset_index(drop=True)
+    test = read_test(evaluation.dataset, params.datasets[evaluation.dataset].reader)
     images = open_images(Path("data", evaluation.dataset, "images"))
     variants = open_generated(Path("generated", evaluation.queries)) if evaluation.queries != "none" else None
     cost, scores, queries, rankings = Cost(), {}, [], []
@@ -70,6 +86,15 @@ def main(name: str) -> None:
         rankings.append(ranking)
     write(Path("evaluations", name), summary(scores), pd.concat(queries), rankings[0])
     record(name, cost, time.monotonic() - start)
+
+
+def read_test(dataset: str, reader: str) -> Test:
+    """The queries and the gallery of a packed dataset."""
+    manifest = load_manifest(Path("data", dataset))
+    frames = manifest[manifest["split"].isin(TEST_SPLITS)].reset_index(drop=True)
+    tracklet = tracklet_of(frames)
+    first = np.unique(tracklet, return_index=True)[1]
+    return Test(reader, frames.iloc[first].reset_index(drop=True), frames, tracklet)
 
 
 def seed_folders(run: Path) -> dict[int, Path]:
@@ -82,68 +107,93 @@ def seed_folders(run: Path) -> dict[int, Path]:
 
 
 def evaluate_seed(
-    folder: Path, test: pd.DataFrame, images: Images, variants: Generated | None, m: int, cost: Cost
+    folder: Path, test: Test, images: Images, variants: Generated | None, m: int, cost: Cost
 ) -> tuple[dict[str, Scores | SingleShot], pd.DataFrame, pd.DataFrame]:
     """Scores by setting, the table of all queries and the first ten of the rankings, for one trained
     model."""
     model = load_model(folder).to("cuda" if torch.cuda.is_available() else "cpu")
-    cases = comparisons(test, features_of(model, images, test["image_id"].tolist(), str(folder), cost))
+    features = features_of(model, images, test.frames["image_id"].tolist(), test.tracklet, str(folder), cost)
+    cases = comparisons(test.rows, features, test.reader)
     scores: dict[str, Scores | SingleShot] = {}
     tables = []
     for setting, case in cases.items():
         scores[setting] = evaluate_features(*case.features, *case.labels, setting)
-        tables.append(per_query_table(case, scores[setting], test, refined=False))
+        tables.append(per_query_table(case, scores[setting], test.rows, refined=False))
     setting, case = next(iter(cases.items()))  # "cc" unless the dataset's clothes are unknown
-    rankings = [rankings_table(case, test, None)]
-    scores[f"{setting}_single_shot"] = single_shot(*case.features, *case.labels, setting)
+    rankings = [rankings_table(case, test.rows, None)]
+    if test.reader in SINGLE_SHOT:
+        scores[f"{setting}_single_shot"] = single_shot(*case.features, *case.labels, setting)
     if variants is not None:
-        refined = refine_case(model, case, test, variants, m, cost)
-        found = evaluate_refined(*case.features, refined, *case.labels, setting)
-        scores[f"{setting}_refined"] = found
-        tables.append(per_query_table(case, found, test, refined=True))
-        rankings.append(rankings_table(case, test, refined))
+        queries = np.flatnonzero(test.rows["split"] == "query")
+        made, present = variant_features(model, variants, test, queries, features.shape[1], cost)
+        for setting, case in cases.items():
+            if not np.isin(case.queries, queries).all():
+                continue  # queries in the same clothes have no variants
+            rows = np.searchsorted(queries, case.queries)
+            refined = refine_case(case, made[rows], present[rows], m, cost)
+            scores[f"{setting}_refined"] = found = evaluate_refined(*case.features, refined, *case.labels, setting)
+            tables.append(per_query_table(case, found, test.rows, refined=True))
+            if len(rankings) == 1:
+                rankings.append(rankings_table(case, test.rows, refined))
     return scores, pd.concat(tables), pd.concat(rankings)
 
 
-def refine_case(
-    model: torch.nn.Module, case: Comparison, test: pd.DataFrame, variants: Generated, m: int, cost: Cost
-) -> Refined:
+def refine_case(case: Comparison, variants: np.ndarray, present: np.ndarray, m: int, cost: Cost) -> Refined:
     """Algorithm 1 for the queries of a setting; variants that were skipped take no part."""
-    image_ids = test["image_id"].iloc[case.queries].tolist()
-    features, present = variant_features(model, variants, image_ids, case.features[0].shape[1], cost)
     start = time.monotonic()
     query, gallery = case.features
-    refined = refine(query, features, gallery, *case.labels, m=m, setting=case.setting, present=present)
+    refined = refine(query, variants, gallery, *case.labels, m=m, setting=case.setting, present=present)
     cost.refine_seconds += time.monotonic() - start
     cost.refine_queries += len(query)
     return refined
 
 
 def variant_features(
-    model: torch.nn.Module, variants: Generated, image_ids: list[str], dims: int, cost: Cost
+    model: torch.nn.Module, variants: Generated, test: Test, queries: np.ndarray, dims: int, cost: Cost
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Features float32 [Q, l, D] of variants (zeros where skipped), and which exist, bool [Q, l]."""
+    """Features float32 [Q, l, D] of the variants of some rows of the test, and which exist, bool [Q, l].
+
+    A tracklet's are the means of those of its frames. Zeros where all were skipped.
+    """
+    frames = np.flatnonzero(np.isin(test.tracklet, queries))
+    image_ids = test.frames["image_id"].iloc[frames].tolist()
     missing = sorted(set(image_ids) - set(variants.image_ids))
     if missing:
         raise ValueError(f"{variants.folder}: {len(missing)} queries lack variants, the first is {missing[0]!r}")
     table = variants.table(["image_id", "variant", "skipped"])
     made = table[table["skipped"] == ""]
     exist = set(zip(made["image_id"], made["variant"].astype(int), strict=True))
-    present = np.array([[(i, v) in exist for v in range(variants.variants)] for i in image_ids])
-    features = np.zeros((*present.shape, dims), dtype=np.float32)
-    keys = [(image_ids[row], int(variant)) for row, variant in np.argwhere(present)]
+    keys, owners = [], []
+    for image_id, row in zip(image_ids, np.searchsorted(queries, test.tracklet[frames]), strict=True):
+        for variant in range(variants.variants):
+            if (image_id, variant) in exist:
+                keys.append((image_id, variant))
+                owners.append(row * variants.variants + variant)
+    features = np.zeros((len(queries) * variants.variants, dims), dtype=np.float32)
+    present = np.isin(np.arange(len(features)), owners)
     if keys:
-        features[present] = features_of(model, variants, keys, str(variants.folder), cost)
-    return features, present
+        number = np.cumsum(present)[owners] - 1  # from 0, of those that exist
+        features[present] = features_of(model, variants, keys, number, str(variants.folder), cost)
+    return features.reshape(len(queries), -1, dims), present.reshape(len(queries), -1)
 
 
-def features_of(model: torch.nn.Module, images: Images | Generated, keys: list, desc: str, cost: Cost) -> np.ndarray:
-    """Features float32 [N, D] of the images of `keys` at the size that the model was trained on."""
+def features_of(
+    model: torch.nn.Module, images: Images | Generated, keys: list, tracklet: np.ndarray, desc: str, cost: Cost
+) -> np.ndarray:
+    """Features float32 [T, D] of tracklets, the means of those of the images of `keys`, at the model's image size."""
     start = time.monotonic()
-    features = extract_features(model, images, model.size, BATCH, keys=keys, desc=desc)
+    order = np.argsort(tracklet, kind="stable")
+    counts = np.bincount(tracklet)
+    ends = np.cumsum(counts)
+    borders = [] if len(counts) == len(keys) else np.flatnonzero(np.diff(ends // FRAMES)) + 1
+    parts = []
+    for part in np.split(np.arange(len(counts)), borders):
+        own = order[ends[part[0]] - counts[part[0]] : ends[part[-1]]]
+        found = extract_features(model, images, model.size, BATCH, keys=[keys[i] for i in own], desc=desc)
+        parts.append(tracklet_features(found, tracklet[own] - part[0]))
     cost.feature_seconds += time.monotonic() - start
     cost.feature_images += len(keys)
-    return features
+    return np.concatenate(parts)
 
 
 def write(folder: Path, metrics: dict, queries: pd.DataFrame, rankings: pd.DataFrame) -> None:

@@ -5,13 +5,21 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dlcr.params import load_params, lookup
+from dlcr.params import Items, file_content, load_params, lookup
+
+DATASETS = ["ccvid", "last", "ltcc", "prcc", "vc-clothes"]
 
 
-@pytest.mark.parametrize("profile", ["minicc", "smoke", "prcc"])
+@pytest.mark.parametrize("profile", ["minicc", "smoke", "paper", *DATASETS])
 def test_profiles_are_valid(repository: Path, profile: str) -> None:
     params = load_params(repository / "profiles" / f"{profile}.yaml")
-    assert params.report.a1["1"] == "baseline"
+    baseline = params.runs[params.evaluations[params.report.a1["1"]].run]
+    assert (baseline.dataset, baseline.mode) == (params.report.dataset, "none")
+
+
+def test_every_profile_is_tested(repository: Path) -> None:
+    profiles = {path.stem for path in (repository / "profiles").iterdir()}
+    assert profiles == {"minicc", "smoke", "paper", *DATASETS}
 
 
 def test_shipped_params_are_profile_minicc(repository: Path) -> None:
@@ -33,6 +41,93 @@ def test_paper_values_of_profile_prcc(repository: Path) -> None:
     assert (cal.epochs, cal.milestones, cal.progressive_every) == (60, [20, 40], 5)
 
 
+def test_training_recipes_of_cal(repository: Path) -> None:
+    """PEERS facts: epochs, milestones, identities x images, size, and the settings that differ between datasets."""
+    recipes = {}
+    for dataset in DATASETS:
+        params = load_params(repository / "profiles" / f"{dataset}.yaml")
+        ((name, entry),) = params.train.items()
+        assert (entry.model or name) == "cal"
+        assert (entry.learning_rate, entry.weight_decay) == (3.5e-4, 5e-4)
+        settings = [entry.settings.get(key) for key in ("smoothing", "clothes_from_epoch", "triplet_weight")]
+        recipes[dataset] = (entry.epochs, entry.milestones, entry.identities, entry.images, entry.size, settings)
+    assert recipes["prcc"] == recipes["ltcc"] == recipes["vc-clothes"]
+    assert recipes["prcc"] == (60, [20, 40], 4, 8, (384, 192), [0.1, 25, None])
+    assert recipes["last"] == (60, [20, 40], 16, 4, (384, 192), [0.1, 25, 1.0])
+    assert recipes["ccvid"] == (150, [40, 80, 120], 8, 4, (256, 128), [0.0, 50, None])
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_profile_paper_holds_the_items_of_every_dataset(repository: Path, dataset: str) -> None:
+    """Word for word, so that what was made under a dataset's own profile is not made again."""
+    single, paper = (
+        yaml.safe_load((repository / "profiles" / f"{name}.yaml").read_text()) for name in (dataset, "paper")
+    )
+    for section in ("train", *Items.model_fields):
+        assert single[section].items() <= paper[section].items()
+        assert single["private"].get(section, {}).items() <= paper["private"].get(section, {}).items()
+    parts = {"private", "report", "train", *Items.model_fields}
+    assert {key: single[key] for key in single.keys() - parts} == {key: paper[key] for key in paper.keys() - parts}
+
+
+def test_private_items_are_found_in_their_sections_and_written_once(repository: Path) -> None:
+    params = load_params(repository / "profiles" / "ltcc.yaml")
+    assert list(params.runs) == list(params.private.runs) == ["ltcc-baseline", "ltcc-progressive"]
+    content = file_content(params)
+    assert content["runs"] == {}
+    assert list(content["private"]["runs"]) == ["ltcc-baseline", "ltcc-progressive"]
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "expected"),
+    [
+        ("datasets", "ltcc", "datasets.ltcc: LTCC may not be redistributed, it belongs in private.datasets"),
+        ("outfits", "ltcc", "outfits.ltcc: made from private dataset 'ltcc', it belongs in private.outfits"),
+        ("generated", "ltcc-inpainting", "generated.ltcc-inpainting: made from private dataset 'ltcc', it belongs"),
+        ("queries", "ltcc", "queries.ltcc: made from private dataset 'ltcc', it belongs in private.queries"),
+        ("runs", "ltcc-progressive", "runs.ltcc-progressive: made from private dataset 'ltcc', it belongs"),
+        ("evaluations", "ltcc-baseline-on-prcc", "evaluations.ltcc-baseline-on-prcc: made from private run 'ltcc-bas"),
+    ],
+)
+def test_what_is_made_from_private_data_is_private(
+    repository: Path, tmp_path: Path, section: str, name: str, expected: str
+) -> None:
+    content = yaml.safe_load((repository / "profiles" / "paper.yaml").read_text())
+    content[section][name] = content["private"][section].pop(name)
+    with pytest.raises(ValueError, match=r"params\.yaml: ") as error:
+        load_params(written(tmp_path, content))
+    assert expected in str(error.value)
+    content["private"][section][name] = content[section][name]
+    with pytest.raises(ValueError, match=rf"private\.{section}\.{name}: {section} has an item of that name too"):
+        load_params(written(tmp_path, content))
+
+
+def test_private_outfits_and_queries_make_an_item_private(repository: Path, tmp_path: Path) -> None:
+    """Not only by the dataset: LTCC's texts on PRCC's images, LTCC's query variants in an evaluation."""
+    for key, field, value, expected in (
+        (
+            "generated.inpainting",
+            "outfits",
+            "ltcc",
+            "made from private outfits 'ltcc', it belongs in private.generated",
+        ),
+        ("runs.paired", "generated", "ltcc-inpainting", "made from private generated 'ltcc-inpainting'"),
+        ("evaluations.paired", "queries", "queries-ltcc", "made from private queries 'queries-ltcc'"),
+    ):
+        content = yaml.safe_load((repository / "profiles" / "paper.yaml").read_text())
+        section, name = key.split(".")
+        content[section][name][field] = value
+        with pytest.raises(ValueError, match=rf"params\.yaml: {key}: {expected}"):
+            load_params(written(tmp_path, content))
+
+
+def written(folder: Path, content: dict) -> Path:
+    """`content` as params.yaml in `folder`."""
+    file = folder / "params.yaml"
+    file.write_text(yaml.safe_dump(content))
+    return file
+
+
 @pytest.mark.parametrize(
     ("path", "value", "expected"),
     [
@@ -48,6 +143,12 @@ def test_paper_values_of_profile_prcc(repository: Path) -> None:
         ("outfits.minicc.dataset", "mini", "outfits.minicc.dataset: no datasets named 'mini'"),
         ("inpaint.size", [96, 0], "inpaint.size.1: "),
         ("report.a1.5", "fast", "report.a1.5: no evaluations named 'fast'"),
+        ("private.runs", None, "private.runs: "),
+        (
+            "private.outfits.mine",
+            {"dataset": "mine", "source": "random"},
+            "private.outfits.mine.dataset: no datasets named 'mine'; there are minicc",
+        ),
     ],
 )
 def test_a_wrong_key_is_one_line_that_names_it(
@@ -59,10 +160,8 @@ def test_a_wrong_key_is_one_line_that_names_it(
     for parent in parents:
         section = section[parent]
     section[last] = value
-    file = tmp_path / "params.yaml"
-    file.write_text(yaml.safe_dump(content))
     with pytest.raises(ValueError, match=r"params\.yaml: ") as error:
-        load_params(file)
+        load_params(written(tmp_path, content))
     assert expected in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -79,9 +178,8 @@ def test_missing_key_missing_file_and_no_yaml(repository: Path, tmp_path: Path) 
         load_params(file)
     content = yaml.safe_load((repository / "profiles" / "minicc.yaml").read_text())
     del content["train"]["cal-mini"]["epochs"]
-    file.write_text(yaml.safe_dump(content))
     with pytest.raises(ValueError, match=r"train\.cal-mini\.epochs: missing key"):
-        load_params(file)
+        load_params(written(tmp_path, content))
 
 
 def test_lookup_lists_what_there_is(repository: Path) -> None:

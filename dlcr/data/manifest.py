@@ -51,8 +51,8 @@ def check_manifest(manifest: pd.DataFrame, source: str | Path) -> pd.DataFrame:
     Raises ValueError naming `source`, the row (counted from 0), its image_id and what was expected, for: no
     rows, wrong columns, missing values or other types, an image_id that is no relative path or occurs twice,
     an unknown split, an empty subject, training images without clothes, clothes shared by two subjects,
-    impossible sizes and frames. Camera, tracklet and the clothes of other splits may be empty: not every
-    dataset has them.
+    tracklets of several subjects, clothes, cameras or splits, impossible sizes and frames. Camera, tracklet
+    and the clothes of other splits may be empty: not every dataset has them.
     """
     if set(manifest.columns) != set(COLUMNS) or len(manifest.columns) != len(COLUMNS):
         raise ValueError(f"{source}: columns are {list(manifest.columns)}, expected {list(COLUMNS)}")
@@ -67,18 +67,24 @@ def check_manifest(manifest: pd.DataFrame, source: str | Path) -> pd.DataFrame:
     for name, good, expected in _rules(manifest):
         _require(manifest, name, good, expected, source)
     _require_own_clothes(manifest, source)
+    _require_whole_tracklets(manifest, source)
     return manifest.sort_values("image_id", ignore_index=True)
 
 
-def statistics(manifest: pd.DataFrame) -> dict[str, int]:
-    """Return a dataset's numbers for Table 1; subjects and clothes are those of the training images."""
+def statistics(manifest: pd.DataFrame, k: int) -> dict[str, int]:
+    """Return a dataset's row of Table 1, original images and the `k` times as many generated ones, and some more.
+
+    Subjects and clothes are those of the training images; queries and gallery count tracklets where there are any.
+    """
     train = manifest[manifest["split"] == "train"]
+    compared = manifest[(manifest["tracklet"] == "") | ~manifest["tracklet"].duplicated()]["split"]
     return {
-        "training images": len(train),
+        "original images": len(train),
+        "generated images": k * len(train),
         "subjects": train["subject"].nunique(),
         "clothes": train["clothes"].nunique(),
-        "queries": int((manifest["split"] == "query").sum()),
-        "gallery": int((manifest["split"] == "gallery").sum()),
+        "queries": int((compared == "query").sum()),
+        "gallery": int((compared == "gallery").sum()),
     }
 
 
@@ -133,6 +139,19 @@ def _require_own_clothes(manifest: pd.DataFrame, source: str | Path) -> None:
             f"{source}: clothes {clothes!r} belong to subjects {subjects[0]!r} and {subjects[1]!r}, "
             f"expected clothes of one subject each, like {subjects[0]}-{clothes}"
         )
+
+
+def _require_whole_tracklets(manifest: pd.DataFrame, source: str | Path) -> None:
+    """Raise ValueError when the frames of a tracklet differ in what a tracklet has only one of."""
+    frames = manifest[manifest["tracklet"] != ""]
+    for column in ("subject", "clothes", "camera", "split"):
+        values = frames[["tracklet", column]].drop_duplicates().sort_values(["tracklet", column])
+        mixed = values[values["tracklet"].duplicated(keep=False)]
+        if len(mixed):
+            found = ", ".join(map(repr, mixed[column][mixed["tracklet"] == mixed["tracklet"].iloc[0]]))
+            raise ValueError(
+                f"{source}: tracklet {mixed['tracklet'].iloc[0]!r}: {column} is {found}, expected only one"
+            )
 
 
 def _is_int32(value: object) -> bool:

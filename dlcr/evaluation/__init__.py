@@ -8,13 +8,23 @@ and tests.
 from dlcr.evaluation.features import extract_features
 from dlcr.evaluation.labels import SETTINGS, Labels
 from dlcr.evaluation.metrics import Scores, evaluate, evaluate_features
-from dlcr.evaluation.protocols import TEST_SPLITS, SingleShot, compared_rows, joint_labels, single_shot
-from dlcr.evaluation.refinement import Refined, evaluate_refined, refine, refined_ranking
+from dlcr.evaluation.protocols import (
+    SINGLE_SHOT,
+    TEST_SPLITS,
+    SingleShot,
+    compared_rows,
+    joint_labels,
+    single_shot,
+    tracklet_features,
+    tracklet_of,
+)
+from dlcr.evaluation.refinement import Refined, evaluate_refined, refine
 from dlcr.evaluation.reranking import rerank
 from dlcr.evaluation.statistics import Difference, Interval, bootstrap_interval, paired_difference
 
 __all__ = [
     "SETTINGS",
+    "SINGLE_SHOT",
     "TEST_SPLITS",
     "Difference",
     "Interval",
@@ -31,7 +41,8 @@ __all__ = [
     "joint_labels",
     "paired_difference",
     "refine",
-    "refined_ranking",
     "rerank",
     "single_shot",
+    "tracklet_features",
+    "tracklet_of",
 ]

@@ -40,24 +40,39 @@ class Labels:
         return Labels(self.subjects[rows], self.clothes[rows], self.cameras[rows])
 
 
-def junk_and_match(query: Labels, gallery: Labels, setting: str) -> tuple[np.ndarray, np.ndarray]:
-    """Two bool arrays [Q, G]: the gallery images removed for a query, and its correct answers.
+def own_images(
+    query: Labels, gallery: Labels, setting: str, order: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The gallery images of each query's own subject: arrays i (query row, ascending), j (gallery index), junk (bool).
 
-    Removed are images of the query's own subject; those of other subjects always stay:
-        "cc"       that share its camera or its clothes (what remains shows other clothes)
-        "sc"       that share its camera or wear other clothes (what remains shows the same clothes)
-        "general"  that share its camera
-    Correct are the images of the query's subject that are not removed.
+    Junk is removed for the query; images of other subjects always stay:
+        "cc"       what shares its camera or its clothes (what remains shows other clothes)
+        "sc"       what shares its camera or wears other clothes (what remains shows the same clothes)
+        "general"  what shares its camera
+    The others of its own subject are its correct answers. `order` is `by_subject(gallery)`.
     """
     check_setting(setting)
-    same_subject = query.subjects[:, None] == gallery.subjects
-    junk = query.cameras[:, None] == gallery.cameras
+    i, j = images_of(query.subjects, gallery, order)
+    junk = query.cameras[i] == gallery.cameras[j]
     if setting == "cc":
-        junk |= query.clothes[:, None] == gallery.clothes
+        junk |= query.clothes[i] == gallery.clothes[j]
     elif setting == "sc":
-        junk |= query.clothes[:, None] != gallery.clothes
-    junk &= same_subject
-    return junk, same_subject & ~junk
+        junk |= query.clothes[i] != gallery.clothes[j]
+    return i, j, junk
+
+
+def by_subject(gallery: Labels) -> np.ndarray:
+    """Gallery indices with those of a subject side by side, ascending: what `images_of` looks up."""
+    return np.argsort(gallery.subjects, kind="stable")
+
+
+def images_of(subjects: np.ndarray, gallery: Labels, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The gallery images of each of `subjects` [n]: arrays i (row of `subjects`, ascending) and j (gallery index)."""
+    first = np.searchsorted(gallery.subjects, subjects, side="left", sorter=order)
+    counts = np.searchsorted(gallery.subjects, subjects, side="right", sorter=order) - first
+    starts = np.cumsum(counts) - counts
+    i = np.repeat(np.arange(len(subjects)), counts)
+    return i, order[np.arange(len(i)) + np.repeat(first - starts, counts)]
 
 
 def check_setting(setting: str) -> None:

@@ -1,9 +1,11 @@
-"""Which images of a dataset are compared in which setting (PAPER.md, Protocols), and PRCC's single-shot
+"""Which images of a dataset are compared in which setting (PAPER.md, Protocols), tracklets, and PRCC's single-shot
 protocol.
 
-    labels, rows = joint_labels(manifest), compared_rows(manifest) queries, gallery = rows["cc"] scores =
-    evaluate_features(features[queries], features[gallery], labels.take(queries), labels.take(gallery),
-    "cc")
+    labels, rows = joint_labels(manifest), compared_rows(manifest, "prcc")
+    queries, gallery = rows["cc"]
+    scores = evaluate_features(
+        features[queries], features[gallery], labels.take(queries), labels.take(gallery), "cc"
+    )
 """
 
 from dataclasses import dataclass
@@ -12,33 +14,83 @@ import numpy as np
 import pandas as pd
 
 from dlcr.evaluation.labels import Labels
-from dlcr.evaluation.metrics import evaluate_features, unit_features
+from dlcr.evaluation.metrics import prepare_both, score_features
 from dlcr.runtime.seeds import seed_of
 
-# Splits whose images are the queries of a setting. PRCC and MiniCC: the gallery is camera A; camera C (query)
-# shows other clothes, camera B (query_sc) the same ones. Datasets without query_sc have no "sc" setting.
-QUERY_SPLITS = {"cc": ("query",), "sc": ("query_sc",), "general": ("query", "query_sc")}
 TEST_SPLITS = ("gallery", "query", "query_sc")
 
 
-def compared_rows(manifest: pd.DataFrame) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+@dataclass(frozen=True)
+class Compared:
+    """Whose queries a setting takes, by split, and to which cameras, if not all, it restricts queries and gallery."""
+
+    splits: tuple[str, ...]
+    cameras: tuple[str, ...] = ()
+
+
+# By setting. PRCC and MiniCC: the gallery is camera A; camera C (query) shows other clothes, camera B (query_sc) the
+# same ones. Datasets without query_sc, LTCC and CCVID, have no "sc" setting.
+PROTOCOL = {
+    "cc": Compared(("query",)),
+    "sc": Compared(("query_sc",)),
+    "general": Compared(("query", "query_sc")),
+}
+# By reader, where it differs. VC-Clothes: everybody changes clothes between cameras 3 and 4, nobody between 2 and 3.
+PROTOCOLS = {
+    "vc-clothes": {
+        "cc": Compared(("query",), ("3", "4")),
+        "sc": Compared(("query",), ("2", "3")),
+        "general": Compared(("query",)),
+    }
+}
+SINGLE_SHOT = ("prcc", "minicc")  # readers of the datasets whose results are given single-shot too
+
+
+def compared_rows(manifest: pd.DataFrame, reader: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Rows (int64) of queries and gallery in `manifest`, for each setting that the dataset allows.
 
-    Where clothes of test images are unknown ("") only "general" is left. ValueError if there are no images of
-    split query or gallery.
+    `reader` is the dataset's reader (`dlcr.data.read_dataset`). Where clothes of test images are unknown ("", LaST)
+    only "general" is left. ValueError if there are no images of split query or gallery.
     """
     split = manifest["split"].to_numpy(dtype=object)
+    camera = manifest["camera"].to_numpy(dtype=object)
     for needed in ("gallery", "query"):
         if not (split == needed).any():
             raise ValueError(f"the manifest has no split {needed!r}: it has {', '.join(sorted(set(split)))}")
     clothes_known = (manifest["clothes"][np.isin(split, TEST_SPLITS)] != "").all()
-    gallery = np.flatnonzero(split == "gallery")
-    queries = {
-        setting: np.flatnonzero(np.isin(split, splits))
-        for setting, splits in QUERY_SPLITS.items()
-        if clothes_known or setting == "general"
-    }
-    return {setting: (rows, gallery) for setting, rows in queries.items() if len(rows)}
+    found = {}
+    for setting, compared in PROTOCOLS.get(reader, PROTOCOL).items():
+        seen = np.isin(camera, compared.cameras) if compared.cameras else np.ones(len(manifest), dtype=bool)
+        queries = np.flatnonzero(np.isin(split, compared.splits) & seen)
+        gallery = np.flatnonzero((split == "gallery") & seen)
+        if len(queries) and len(gallery) and (clothes_known or setting == "general"):
+            found[setting] = queries, gallery
+    return found
+
+
+def tracklet_of(manifest: pd.DataFrame) -> np.ndarray:
+    """For each row the number of its tracklet, int64 [N]; an image that belongs to none is one of its own.
+
+    Numbered in the order of the first rows, so that without tracklets they are the rows' own numbers.
+    """
+    names = manifest["tracklet"].to_numpy(dtype=object).astype(str)
+    alone = names == ""
+    names = np.where(alone, manifest["image_id"].to_numpy(dtype=object).astype(str), names)
+    keys = np.char.add(np.where(alone, "image ", "tracklet "), names)  # a tracklet may be called like an image
+    return pd.factorize(keys)[0]
+
+
+def tracklet_features(features: np.ndarray, tracklet: np.ndarray) -> np.ndarray:
+    """Features float32 [T, D] of tracklets: the mean of their frames' unit features [N, D] (CCVID, PEERS.md).
+
+    `tracklet` int64 [N] numbers them from 0 as `tracklet_of` does; each has a frame at least. Rows are not scaled
+    again: similarities are of rows of length 1 anyway.
+    """
+    order = np.argsort(tracklet, kind="stable")
+    counts = np.bincount(tracklet)
+    starts = np.cumsum(counts) - counts
+    sums = np.add.reduceat(features[order], starts, axis=0, dtype=np.float64)
+    return (sums / counts[:, None]).astype(np.float32)
 
 
 def joint_labels(manifest: pd.DataFrame) -> Labels:
@@ -83,13 +135,14 @@ def single_shot(
     """
     if draws < 1:
         raise ValueError(f"draws must be at least 1, got {draws}")
-    query, gallery = unit_features(query, gallery, query_labels, gallery_labels)
+    query, gallery = prepare_both(query, gallery, query_labels, gallery_labels)
     results = []
     for draw in range(draws):
         shuffled = np.random.default_rng(seed_of("single-shot", seed, draw)).permutation(len(gallery))
         _, first = np.unique(gallery_labels.subjects[shuffled], return_index=True)
         chosen = np.sort(shuffled[first])
-        scores = evaluate_features(query, gallery[chosen], query_labels, gallery_labels.take(chosen), setting)
+        labels = query_labels, gallery_labels.take(chosen)
+        scores = score_features(query, gallery.take(chosen), *labels, setting)
         results.append((scores.top1, scores.map))
     top1, mean_ap = np.mean(results, axis=0)
     top1_std, map_std = np.std(results, axis=0)

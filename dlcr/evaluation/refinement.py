@@ -4,13 +4,20 @@ refined = refine(query, variants, gallery, query_labels, gallery_labels, m=5, se
 scores = evaluate_refined(query, gallery, refined, query_labels, gallery_labels, setting="cc")
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from dlcr.evaluation.labels import Labels, check_setting, junk_and_match
-from dlcr.evaluation.metrics import Scores, ranking, score_rankings, unit_features
-from dlcr.evaluation.similarity import DECIMALS, blocks, cosine, unit_rows
+from dlcr.evaluation.labels import Labels, by_subject, check_setting, own_images
+from dlcr.evaluation.metrics import Scores, prepare_both, score_features
+from dlcr.evaluation.nearest import largest, nearest
+from dlcr.evaluation.similarity import DECIMALS, Features, blocks, prepare, product
+
+BLOCK_VALUES = 8_000_000  # values of sources, or similarities, in a block: 32 MB in float32
+Junk = Callable[
+    [slice | np.ndarray], tuple[np.ndarray, np.ndarray]
+]  # of some queries: rows among them, gallery indices
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +26,7 @@ class Refined:
 
     prediction  int64 [Q]: the subject with the highest score; -1 if every gallery image is junk for the query
     subjects    int64 [Q, m]: S, padded with -1; highest score first, among equals the better original rank
-    scores      float64 [Q, m]: their scores, 0 where subjects is -1
+    scores      float64 [Q, m]: their scores, 0 where subjects is -1; right to about 1e-6
     """
 
     prediction: np.ndarray
@@ -51,43 +58,28 @@ def refine(
     Missing ones add nothing. `l` may be 0. Subjects of the gallery must be 0 or more, since -1 marks
     padding.
 
+    Similarities are made in float32, block by block. Where their error could change a place among the top m or the
+    order of S, they are made again in float64: subjects and prediction are those of exact similarities.
+
     ValueError if a shape, length or value does not fit, or the setting is unknown.
     """
     check_setting(setting)
     if isinstance(m, bool) or not isinstance(m, int | np.integer) or m < 1:
         raise ValueError(f"m must be an integer of at least 1, got {m!r}")
-    query, gallery = unit_features(query, gallery, query_labels, gallery_labels)
+    query, variants = np.asarray(query), np.asarray(variants)
+    queries, images = prepare_both(query, gallery, query_labels, gallery_labels)
     if gallery_labels.subjects.min() < 0:
         raise ValueError("gallery_labels.subjects must be 0 or more: -1 marks padding in the result")
-    variants, present = _check_variants(variants, present, query.shape)
-    parts = []
-    for rows in blocks(len(query), (variants.shape[1] + 1) * max(gallery.shape)):
-        units, exists = _unit_variants(variants[rows], None if present is None else present[rows], rows.start)
-        sources = np.concatenate([query[rows, None], units], axis=1)
-        junk, _ = junk_and_match(query_labels.take(rows), gallery_labels, setting)
-        similarity = cosine(sources.reshape(-1, sources.shape[2]), gallery).reshape(*sources.shape[:2], -1)
-        np.copyto(similarity, -np.inf, where=junk[:, None])
-        top, values = _top(similarity, m)
-        values[:, 1:][~exists] = -np.inf
-        parts.append(_vote(np.where(np.isfinite(values), gallery_labels.subjects[top], -1), values))
-    subjects, scores = (np.concatenate(column) for column in zip(*parts, strict=True))
+    present = _check_variants(variants, present, query.shape)
+    junk = _junk(query_labels, gallery_labels, setting)
+    top, values, window = _in_float32(queries, variants, present, images, junk, m + 1)
+    subjects, scores = _vote(gallery_labels.subjects[top[:, :, :m]], values[:, :, :m].astype(np.float64))
+    doubtful = np.flatnonzero(_doubtful(values, scores, subjects, window))
+    for part in blocks(len(doubtful), top.shape[1] * max(images.given.shape), BLOCK_VALUES):
+        rows = doubtful[part]
+        top, exact = _in_float64(queries, variants, present, images, junk, m, rows)
+        subjects[rows], scores[rows] = _vote(gallery_labels.subjects[top], exact)
     return Refined(subjects[:, 0].copy(), subjects, scores)
-
-
-def refined_ranking(similarity: np.ndarray, subjects: np.ndarray, gallery_subjects: np.ndarray) -> np.ndarray:
-    """Gallery indices [Q, G], best first, after refinement.
-
-    All gallery images of the subjects in S (`Refined.subjects` [Q, m]) come first, subjects by refined
-    score, the images of a subject by their original `similarity` [Q, G]; the images of all other subjects
-    follow by their original similarity. (The paper gives no rule for mAP after refinement; the release
-    re-scores the top m only.)
-    """
-    order = ranking(similarity)
-    place = np.full(similarity.shape, subjects.shape[1], dtype=np.int32)
-    for j in range(subjects.shape[1]):
-        place[gallery_subjects == subjects[:, j, None]] = j  # padding, -1, equals no gallery subject
-    place = np.take_along_axis(place, order, axis=1)
-    return np.take_along_axis(order, np.argsort(place, axis=1, kind="stable"), axis=1)
 
 
 def evaluate_refined(
@@ -98,72 +90,132 @@ def evaluate_refined(
     gallery_labels: Labels,
     setting: str = "cc",
 ) -> Scores:
-    """Scores of the rankings that `refine` leads to (`refined_ranking`), in the setting that it was given.
+    """Scores of the rankings that `refine` leads to, in the setting that it was given.
 
     query [Q, D] and gallery [G, D] are the features that `refine` got. Gallery images of subjects in S are
     ranked, by refined score of their subject and then by original similarity, ahead of all others, which
     keep the order of their original similarity. Errors as in `evaluate_features`.
     """
     check_setting(setting)
-    query, gallery = unit_features(query, gallery, query_labels, gallery_labels)
+    features = prepare_both(query, gallery, query_labels, gallery_labels)
     if len(refined.subjects) != len(query):
         raise ValueError(f"refined holds {len(refined.subjects)} queries, expected {len(query)}")
-    rankings = (
-        (rows, refined_ranking(cosine(query[rows], gallery), refined.subjects[rows], gallery_labels.subjects))
-        for rows in blocks(len(query), len(gallery))
-    )
-    return score_rankings(rankings, query_labels, gallery_labels, setting)
+    return score_features(*features, query_labels, gallery_labels, setting, refined.subjects)
 
 
-def _check_variants(
-    variants: np.ndarray, present: np.ndarray | None, query_shape: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray | None]:
-    variants = np.asarray(variants)
+def _check_variants(variants: np.ndarray, present: np.ndarray | None, query_shape: tuple[int, int]) -> np.ndarray:
+    """Which variants exist, bool [Q, l]."""
     if variants.ndim != 3 or variants.shape[0] != query_shape[0] or variants.shape[2] != query_shape[1]:
         raise ValueError(f"variants must have shape [{query_shape[0]}, l, {query_shape[1]}], got {variants.shape}")
     if variants.dtype.kind not in "fiu":
         raise ValueError(f"variants must be numbers, got {variants.dtype}")
     shape = variants.shape[:2]
-    if present is not None:
-        present = np.asarray(present)
-        if present.dtype != bool or present.shape != shape:
-            raise ValueError(f"present must be bool {shape}, got {present.dtype} {present.shape}")
-    return variants, present
-
-
-def _unit_variants(variants: np.ndarray, present: np.ndarray | None, first_row: int) -> tuple[np.ndarray, np.ndarray]:
-    """A block of variants [B, l, D] as unit rows, zeros where missing, and which exist, bool [B, l]."""
     if present is None:
-        present = ~np.isnan(variants).all(axis=2)
-    if variants.shape[1] == 0:
-        return np.zeros(variants.shape), present
-    broken = np.argwhere(present & ~np.isfinite(variants).all(axis=2))
-    if len(broken):
-        row, variant = broken[0]
-        raise ValueError(f"variants must be finite, but variant {variant} of query {first_row + row} is not")
-    rows = np.where(present[:, :, None], variants, 0).reshape(-1, variants.shape[2])
-    return unit_rows(rows, "variants").reshape(variants.shape), present
+        present = ~np.isnan(variants[:, :, 0])
+        unsure = np.nonzero(~present)  # a row of NaN is a missing variant, a single NaN an error
+        present[unsure] = ~np.isnan(variants[unsure]).all(axis=1)
+        return present
+    present = np.asarray(present)
+    if present.dtype != bool or present.shape != shape:
+        raise ValueError(f"present must be bool {shape}, got {present.dtype} {present.shape}")
+    return present
 
 
-def _top(similarity: np.ndarray, m: int) -> tuple[np.ndarray, np.ndarray]:
-    """Indices and values [..., m] of the m largest along the last axis; overwrites `similarity`.
+def _junk(query: Labels, gallery: Labels, setting: str) -> Junk:
+    order = by_subject(gallery)
 
-    -inf values mean: there were fewer. m passes of argmax, which takes the first of equals, as a partition
-    would not.
+    def junk(rows: slice | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        i, j, removed = own_images(query.take(rows), gallery, setting, order)
+        return i[removed], j[removed]
+
+    return junk
+
+
+def _in_float32(
+    queries: Features, variants: np.ndarray, present: np.ndarray, images: Features, junk: Junk, count: int
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Gallery indices and similarities float32, [Q, 1 + l, count] each, of the nearest of queries and variants.
+
+    And the largest window of their products.
     """
-    flat = similarity.reshape(-1, similarity.shape[-1])
-    rows = np.arange(len(flat))
-    top = np.empty((len(flat), m), dtype=np.int64)
-    values = np.empty((len(flat), m))
-    for j in range(m):
-        top[:, j] = flat.argmax(axis=1)
-        values[:, j] = flat[rows, top[:, j]]
-        flat[rows, top[:, j]] = -np.inf
-    return top.reshape(*similarity.shape[:-1], m), values.reshape(*similarity.shape[:-1], m)
+    each = variants.shape[1]
+    top = np.empty((len(queries), 1 + each, count), dtype=np.int64)
+    values = np.empty(top.shape, dtype=np.float32)
+    slices = list(blocks(len(queries), max(1, each) * max(images.given.shape), BLOCK_VALUES))
+    space = np.empty((slices[0].stop * max(1, each), len(images)), dtype=np.float32)
+
+    windows = []
+
+    def search(sources: Features, rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        n = rows.stop - rows.start
+        similarity, window = product(sources, images, space[: len(sources)])
+        windows.append(window)
+        i, j = junk(rows)
+        similarity.reshape(n, -1, len(images))[i, :, j] = -np.inf
+        index, found = largest(similarity, count)
+        return index.reshape(n, -1, count), (found / sources.scale).reshape(n, -1, count)
+
+    for rows in slices:
+        top[rows, :1], values[rows, :1] = search(queries.take(rows), rows)
+        if each > 0:
+            top[rows, 1:], values[rows, 1:] = search(_prepared(variants[rows], present[rows], rows.start), rows)
+    values[:, 1:][~present] = -np.inf
+    return top, values, max(windows)
+
+
+def _in_float64(
+    queries: Features,
+    variants: np.ndarray,
+    present: np.ndarray,
+    images: Features,
+    junk: Junk,
+    count: int,
+    rows: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `_in_float32`, of exact similarities, of some rows."""
+    there = np.where(present[rows, :, None], variants[rows], 0)
+    sources = np.concatenate([queries.given[rows, None], there], axis=1)
+    features = prepare(sources.reshape(-1, sources.shape[2]), "variants")
+    similarity, window = product(features, images)
+    i, j = junk(rows)
+    similarity.reshape(*sources.shape[:2], -1)[i, :, j] = -np.inf
+    found = nearest(similarity, window, features, images, count)
+    top, values = (x.reshape(*sources.shape[:2], count) for x in found)
+    values[:, 1:][~present[rows]] = -np.inf
+    return top, values
+
+
+def _prepared(variants: np.ndarray, present: np.ndarray, first_row: int) -> Features:
+    """Variants [B, l, D] as features [B * l, D]; those that are not present are zeros."""
+    if not present.all():
+        variants = np.where(present[:, :, None], variants, 0)
+    try:
+        return prepare(variants.reshape(-1, variants.shape[2]), "variants")
+    except ValueError:
+        row, variant = np.argwhere(~np.isfinite(variants).all(axis=2))[0]
+        raise ValueError(f"variants must be finite, but variant {variant} of query {first_row + row} is not") from None
+
+
+def _doubtful(values: np.ndarray, scores: np.ndarray, subjects: np.ndarray, window: float) -> np.ndarray:
+    """Queries, bool [Q], for which the error of float32 may change the top m, a source's part or the order of S.
+
+    values float32 [Q, 1 + l, m + 1] of the queries and their variants; two that differ by `window` may be equal.
+    """
+    first, last, next_one = values[:, :, 0], values[:, :, -2], values[:, :, -1]
+    unsure = (np.isfinite(last) & (next_one >= last - window)) | (np.abs(first) <= window)
+    # A weight, a similarity over the largest, is wrong by at most window / largest, and there are m in a source.
+    error = np.divide(window, first, out=np.zeros(first.shape), where=np.isfinite(first) & (first > window))
+    error = (values.shape[2] - 1) * error.sum(axis=1)
+    tied = (scores[:, :-1] - scores[:, 1:] <= error[:, None]) & (subjects[:, 1:] >= 0)
+    return unsure.any(axis=1) | tied.any(axis=1)
 
 
 def _vote(subjects: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """S and its scores, [B, m] each, from the top m [B, 1 + l, m] of the query (first) and its variants."""
+    """S and its scores, [B, m] each, from the top m [B, 1 + l, m] of the query (first) and its variants.
+
+    Where a value is -inf there is no image.
+    """
+    subjects = np.where(values > -np.inf, subjects, -1)
     largest = values[:, :, :1]
     usable = np.isfinite(values) & (largest > 0)
     weights = np.divide(values, largest, out=np.zeros_like(values), where=usable)

@@ -1,6 +1,6 @@
 """One trained model on one dataset: all settings, refined or not, and the tables that the stage writes.
 
-Arrays run over the rows of `test`, the manifest's rows of splits gallery, query and query_sc.
+Arrays run over the rows of `test`: the manifest's rows of splits gallery, query and query_sc, of a tracklet the first.
 """
 
 from dataclasses import dataclass
@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from dlcr.evaluation.labels import Labels, junk_and_match
-from dlcr.evaluation.metrics import Scores, ranking, unit_features
+from dlcr.evaluation.labels import Labels, by_subject, images_of, own_images
+from dlcr.evaluation.metrics import Scores, prepare_both
+from dlcr.evaluation.nearest import nearest
 from dlcr.evaluation.protocols import SingleShot, compared_rows, joint_labels
-from dlcr.evaluation.refinement import Refined, refined_ranking
-from dlcr.evaluation.similarity import blocks, cosine
+from dlcr.evaluation.refinement import Refined
+from dlcr.evaluation.similarity import Features, cosines, products
 
 TOP = 10  # ranks kept for the retrieval figures
 
@@ -28,8 +29,8 @@ class Comparison:
     labels: tuple[Labels, Labels]
 
 
-def comparisons(test: pd.DataFrame, features: np.ndarray) -> dict[str, Comparison]:
-    """What is compared in each setting that the dataset allows; `features` [N, D] of all rows of `test`."""
+def comparisons(test: pd.DataFrame, features: np.ndarray, reader: str) -> dict[str, Comparison]:
+    """What is compared in each setting that the dataset of `reader` allows; `features` [N, D] of all rows of `test`."""
     labels = joint_labels(test)
     return {
         setting: Comparison(
@@ -39,7 +40,7 @@ def comparisons(test: pd.DataFrame, features: np.ndarray) -> dict[str, Compariso
             (features[queries], features[gallery]),
             (labels.take(queries), labels.take(gallery)),
         )
-        for setting, (queries, gallery) in compared_rows(test).items()
+        for setting, (queries, gallery) in compared_rows(test, reader).items()
     }
 
 
@@ -64,19 +65,24 @@ def rankings_table(case: Comparison, test: pd.DataFrame, refined: Refined | None
     Columns query and gallery (image IDs), rank (from 1), similarity (the original cosine, also where
     `refined` reorders), correct, refined.
     """
-    query, gallery = unit_features(*case.features, *case.labels)
+    query, gallery = prepare_both(*case.features, *case.labels)
+    labels, images = case.labels
+    order = by_subject(images)
     parts = []
-    for rows in blocks(len(query), len(gallery)):
-        similarity = cosine(query[rows], gallery)
-        order = ranking(similarity)
+    for rows, similarity, window in products(query, gallery):
+        i, j, junk = own_images(labels.take(rows), images, case.setting, order)
+        similarity[i[junk], j[junk]] = -np.inf
+        index, values = nearest(similarity, window, query.take(rows), gallery, TOP)
         if refined is not None:
-            order = refined_ranking(similarity, refined.subjects[rows], case.labels[1].subjects)
-        junk, match = junk_and_match(case.labels[0].take(rows), case.labels[1], case.setting)
-        last = np.argsort(np.take_along_axis(junk, order, axis=1), axis=1, kind="stable")
-        top = np.take_along_axis(order, last, axis=1)[:, :TOP]
-        i, rank = np.nonzero(~np.take_along_axis(junk, top, axis=1))
-        j = top[i, rank]
-        parts.append((rows.start + i, rank + 1, j, similarity[i, j], match[i, j]))
+            for row, subjects in enumerate(refined.subjects[rows]):
+                place, found = images_of(subjects, images, order)
+                place, found = (x[similarity[row, found] > -np.inf] for x in (place, found))
+                exact = query.exact(slice(rows.start + row, rows.start + row + 1))
+                index[row], values[row] = _front_first(place, found, exact, gallery, index[row], values[row])
+        row, rank = np.nonzero(values > -np.inf)
+        j = index[row, rank]
+        correct = images.subjects[j] == labels.subjects[rows][row]  # junk is not among them
+        parts.append((rows.start + row, rank + 1, j, values[row, rank], correct))
     i, rank, j, similarity, correct = (np.concatenate(column) for column in zip(*parts, strict=True))
     image_ids = test["image_id"].to_numpy(dtype=object)
     return pd.DataFrame(
@@ -89,6 +95,25 @@ def rankings_table(case: Comparison, test: pd.DataFrame, refined: Refined | None
             "refined": refined is not None,
         }
     )
+
+
+def _front_first(
+    place: np.ndarray, images: np.ndarray, query: np.ndarray, gallery: Features, index: np.ndarray, values: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The first TOP gallery images of a query after refinement, and their similarities.
+
+    `images` are those of the subjects in S, with the `place` of their subject, ascending; `index` and `values` the
+    nearest TOP of all. The rule is that of `evaluate_refined`.
+    """
+    if len(place) > TOP:
+        images, place = images[place <= place[TOP - 1]], place[place <= place[TOP - 1]]
+    others = (values > -np.inf) & ~np.isin(index, images)
+    place = np.append(place, np.full(others.sum(), np.iinfo(place.dtype).max))
+    images = np.append(images, index[others])
+    values = np.append(cosines(query, gallery, images[: len(images) - others.sum()])[0], values[others])
+    first = np.lexsort((images, -values, place))[:TOP]
+    missing = TOP - len(first)  # as in `nearest`
+    return np.pad(images[first], (0, missing)), np.pad(values[first], (0, missing), constant_values=-np.inf)
 
 
 def summary(seeds: dict[int, dict[str, Scores | SingleShot]]) -> dict:

@@ -33,7 +33,7 @@ def build(root: Path, params: Params, timings: pd.DataFrame) -> dict[str, bytes]
         timings: as from `dlcr.runtime.timing.load_all`.
 
     Raises ValueError or OSError naming the file that is damaged or incomplete; what was not run is a gap, not
-    an error.
+    an error. Pictures of a private dataset are left out.
     """
     report, seed = params.report, seed_of("report", params.seed)
     results = {name: load_result(root / "evaluations" / name) for name in params.evaluations}
@@ -46,6 +46,8 @@ def build(root: Path, params: Params, timings: pd.DataFrame) -> dict[str, bytes]
     histories = load_histories(root, list(params.runs))
     samples = sheets.load_samples(root, report.dataset, report.samples)
     retrievals, counts = _retrievals(root, report, results)
+    if report.dataset in params.private.datasets:
+        samples, retrievals = [], []  # reports/ is in Git: its pictures would go wherever the repository goes
     notes = _notes_a1(params, a1_results)
 
     files = {
@@ -176,6 +178,7 @@ def _notes_a1(params: Params, results: dict[str, Result | None]) -> list[str]:
         "± is the standard deviation over training seeds; intervals and p values resample the queries "
         f"{params.report.bootstrap} "
         "times, seeds averaged: they say nothing about other training seeds.",
+        *([f"No pictures: {dataset} may not be redistributed."] if dataset in params.private.datasets else []),
     ]
 
 

@@ -20,10 +20,11 @@ def departures(params: Params) -> dict[str, list]:
     generated = params.generated[report.samples]
     run = _run(params)
     train = params.train[run.model]
+    model = train.model or run.model
     inpaint, queries = params.inpaint, _queries(params)
     rows = [
         ("dataset", "PRCC", report.dataset, report.dataset == "prcc"),
-        ("Re-ID model", "CAL, ResNet-50", run.model, run.model == "cal"),
+        ("Re-ID model", "CAL, ResNet-50", model, model == "cal"),
         ("human parser", "SCHP", params.models.parser, "schp" in params.models.parser.lower()),
         ("describer", "LLaVA", params.models.describer, "llava" in params.models.describer.lower()),
         (

@@ -11,7 +11,7 @@ import jinja2
 import pandas as pd
 import yaml
 
-from dlcr.params import Params
+from dlcr.params import Params, file_content
 from dlcr.reporting import views
 from dlcr.reporting.departures import departures
 from dlcr.reporting.figures import Retrieval, Sample
@@ -56,6 +56,7 @@ def render(page: Page) -> bytes:
     text = environment.get_template("page.html.j2").render(
         dataset=page.params.report.dataset,
         generated=page.params.report.samples,
+        private=page.params.report.dataset in page.params.private.datasets,
         headlines=headlines(page),
         a1=[_a1_row(row) for row in rows],
         not_run=[row["row"] for row in rows if is_gap(row["top1"])],
@@ -74,7 +75,7 @@ def render(page: Page) -> bytes:
         a6=_table(views.view_a6(page.a6)),
         wall=_table(views.view_wall(page.wall)),
         departures=departures(page.params),
-        parameters=yaml.safe_dump(page.params.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100),
+        parameters=yaml.safe_dump(file_content(page.params), sort_keys=False, allow_unicode=True, width=100),
         images={name: _data_uri(name, content) for name, content in page.files.items() if name.startswith("figures/")},
     )
     return text.encode()

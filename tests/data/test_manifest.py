@@ -126,10 +126,24 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
             load_manifest(tmp_path)
 
 
-def test_statistics_count_training_subjects() -> None:
-    assert statistics(check_manifest(_manifest(8), "x")) == {
-        "training images": 4, "subjects": 2, "clothes": 4, "queries": 2, "gallery": 2
-    }  # fmt: skip
+def test_statistics_are_table_1s_row() -> None:
+    numbers = {"original images": 4, "generated images": 40, "subjects": 2, "clothes": 4, "queries": 2, "gallery": 2}
+    assert statistics(check_manifest(_manifest(8), "x"), k=10) == numbers
+
+
+def test_statistics_count_tracklets() -> None:
+    manifest = _manifest(8).assign(subject="1", clothes="1-1")
+    manifest.loc[manifest["split"] == "gallery", "tracklet"] = "t"
+    assert statistics(check_manifest(manifest, "x"), k=1)["gallery"] == 1
+
+
+@pytest.mark.parametrize("column", ["subject", "camera", "split"])
+def test_a_tracklet_of_two_kinds_is_named(column: str) -> None:
+    manifest = _manifest(8).assign(subject="1", clothes="", camera="A", split="gallery", tracklet="t")
+    check_manifest(manifest, "x")
+    manifest.loc[3, column] = "query"
+    with pytest.raises(ValueError, match=f"x: tracklet 't': {column} is '.*', '.*', expected only one"):
+        check_manifest(manifest, "x")
 
 
 @settings(deadline=None)

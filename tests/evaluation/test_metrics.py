@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-from dlcr.evaluation import SETTINGS, Labels, evaluate, evaluate_features, similarity
+from dlcr.evaluation import SETTINGS, Labels, evaluate, evaluate_features, metrics, similarity
 
 
 def removed(query, gallery, i, j, setting):
@@ -62,6 +62,60 @@ def test_equals_the_definition_with_ties_and_unmatched_queries(seed, q, g, setti
             evaluate(values, query, gallery, setting)
 
 
+def exact_cosines(features, others):
+    """In double precision, rounded to 12 decimals: what decides about ties."""
+    unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (features.astype(float), others.astype(float))]
+    return np.round(unit[0] @ unit[1].T, 12)
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_thousands_of_random_cases_equal_the_definition(setting):
+    """1,200 cases a setting: similarities and features, with and without ties, any sizes; half single, half double."""
+    unmatched = 0
+    for seed in range(1200):
+        rng = np.random.default_rng([SETTINGS.index(setting), seed])
+        q, g, dims = rng.integers(1, 6), rng.integers(1, 25), rng.integers(1, 5)
+        query, gallery = random_labels(rng, q), random_labels(rng, g)
+        features, others = rng.normal(size=(q, dims)), rng.normal(size=(g, dims))
+        if seed % 3 == 0:  # few directions, many ties
+            features, others = np.sign(features), np.sign(others)
+        dtype = (np.float32, np.float64)[seed % 2]
+        features, others = features.astype(dtype), others.astype(dtype)
+        values = exact_cosines(features, others)
+        found = brute_force(values, query, gallery, setting)
+        unmatched += q - len(found)
+        for scored, arguments in ((evaluate, (values,)), (evaluate_features, (features, others))):
+            if found:
+                assert_equal_to(scored(*arguments, query, gallery, setting), found, q, g)
+            else:
+                with pytest.raises(ValueError, match="no query has a correct gallery image"):
+                    scored(*arguments, query, gallery, setting)
+    assert unmatched > 100
+
+
+@pytest.mark.parametrize("spread", [0, 1e-9, 1e-7, 1e-5, 1e-3])
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_similarities_too_close_for_float32_are_ranked_as_in_float64(monkeypatch, spread, share):
+    monkeypatch.setattr(metrics, "CLOSE_SHARE", share)  # pairs one by one, or the whole block
+    monkeypatch.setattr(similarity, "BLOCK_VALUES", 900)
+    monkeypatch.setattr(similarity, "BLOCK_ROWS", 1)
+    rng = np.random.default_rng(7)
+    query, gallery = random_labels(rng, 40), random_labels(rng, 90)
+    features = rng.normal(size=(1, 64)) + 0.5 * rng.normal(size=(40, 64))
+    others = rng.normal(size=(1, 64)) + rng.normal(size=(1, 64)) + spread * rng.normal(size=(90, 64))
+    others[50:] = others[rng.integers(0, 50, 40)]
+    found = brute_force(exact_cosines(features, others), query, gallery, "cc")
+    assert_equal_to(evaluate_features(features, others, query, gallery, "cc"), found, 40, 90)
+
+
+def test_infinite_similarities_are_numbers():
+    rng = np.random.default_rng(8)
+    query, gallery = random_labels(rng, 30), random_labels(rng, 40)
+    values = rng.choice([-np.inf, -1.0, 0.0, np.inf], (30, 40))
+    found = brute_force(values, query, gallery, "general")
+    assert_equal_to(evaluate(values, query, gallery, "general"), found, 30, 40)
+
+
 def test_a_case_by_hand():
     # The gallery, best first: the query's camera; its clothes; another subject; other clothes and camera.
     query = Labels([0], [0], [0])
@@ -112,9 +166,9 @@ def test_features_equal_their_similarities_whatever_the_blocks(monkeypatch, bloc
     query, gallery = random_labels(rng, 20), random_labels(rng, 45)
     features, others = rng.normal(size=(20, 8)), rng.normal(size=(45, 8)).astype(np.float32)
     others[30:40] = others[:10]  # ties
-    unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (features, others.astype(np.float64))]
-    expected = evaluate(np.round(unit[0] @ unit[1].T, 12), query, gallery, "cc")
+    expected = evaluate(exact_cosines(features, others), query, gallery, "cc")
     monkeypatch.setattr(similarity, "BLOCK_VALUES", block_values)
+    monkeypatch.setattr(similarity, "BLOCK_ROWS", 1)
     scores = evaluate_features(features * 1e200, others, query, gallery, "cc")
     assert scores.per_query_ap.tolist() == expected.per_query_ap.tolist()
     assert scores.cmc.tolist() == expected.cmc.tolist()
@@ -125,6 +179,7 @@ def test_no_whole_matrix_is_held(monkeypatch):
     query, gallery = random_labels(rng, 1500), random_labels(rng, 1500)
     features = rng.normal(size=(1500, 4)).astype(np.float32)
     monkeypatch.setattr(similarity, "BLOCK_VALUES", 150_000)
+    monkeypatch.setattr(similarity, "BLOCK_ROWS", 1)
     tracemalloc.start()
     try:
         evaluate_features(features, features, query, gallery, "cc")

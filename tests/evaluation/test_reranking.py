@@ -59,7 +59,8 @@ def test_is_its_transcription(seed, q, g, k1, k2):
     weight = float(rng.uniform())
     made = rerank(features[:q], features[q:], k1, k2, weight)
     assert made.shape == (q, g)
-    np.testing.assert_allclose(made, transcription(features[:q], features[q:], k1, k2, weight), atol=1e-9)
+    distances = np.array(transcription(features[:q], features[q:], k1, k2, weight))
+    np.testing.assert_allclose(made, 1 - distances, atol=1e-9)
 
 
 def test_weight_one_is_the_original_order():
@@ -67,7 +68,7 @@ def test_weight_one_is_the_original_order():
     query, gallery = rng.normal(size=(6, 8)), rng.normal(size=(30, 8))
     made = rerank(query, gallery, weight=1.0)
     units = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (query, gallery)]
-    assert (np.argsort(made, axis=1) == np.argsort(-(units[0] @ units[1].T), axis=1)).all()
+    assert (np.argsort(made, axis=1) == np.argsort(units[0] @ units[1].T, axis=1)).all()
 
 
 def test_neighbours_of_neighbours_come_closer():
@@ -75,11 +76,11 @@ def test_neighbours_of_neighbours_come_closer():
     angles = np.deg2rad([0, 12, 24, 36, 48, -46, -58, -70, -82, -94])
     points = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     query, gallery = points[:1], points[1:]
-    before = 1 - gallery @ query[0]
+    before = gallery @ query[0]
     after = rerank(query, gallery, k1=4, k2=1)[0]
     own, other = 3, 4  # at 48 and at -46 degrees
-    assert before[other] < before[own]
-    assert after[own] < after[other]
+    assert before[other] > before[own]
+    assert after[own] > after[other]
 
 
 @pytest.mark.parametrize(

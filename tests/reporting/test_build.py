@@ -98,6 +98,18 @@ def test_report_of_nothing_but_data(tmp_path: Path, params: Params) -> None:
     assert "Not run: it needs the evaluations of rows 1 and 6." in files["index.html"].decode()
 
 
+def test_no_picture_of_a_private_dataset(tmp_path: Path, params: Params) -> None:
+    """The report is in Git: what may not be redistributed must not get there."""
+    make_pipeline(tmp_path, params, missing=("standard",))
+    private = params.private.model_copy(update={"datasets": params.datasets})
+    files = build(tmp_path, params.model_copy(update={"private": private}), NO_TIMINGS)
+    assert sorted(name for name in files if name.startswith("figures/")) == ["figures/a1.svg", "figures/training.svg"]
+    assert files["index.html"].decode().count("Left out: minicc may not be redistributed.") == 2
+    assert "data:image/png" not in files["index.html"].decode()
+    assert json.loads(files["metrics.json"])["retrievals"]["queries"] > 0
+    assert b"No pictures: minicc may not be redistributed." in files["tables/a1.md"]
+
+
 def test_publish_leaves_no_older_files(tmp_path: Path) -> None:
     publish({"tables/a.csv": b"1", "plots/training/x.csv": b"2", "index.html": b"3"}, tmp_path)
     (tmp_path / "figures").mkdir()

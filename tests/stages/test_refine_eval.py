@@ -10,7 +10,7 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from dlcr.data import GENERATED_SCHEMA, IMAGE_SCHEMA, encode_png, save_manifest, write_shard
+from dlcr.data import GENERATED_SCHEMA, IMAGE_SCHEMA, encode_png, load_manifest, save_manifest, write_shard
 from dlcr.reid import build_model
 from stages import refine_eval
 
@@ -157,6 +157,70 @@ def test_the_same_bytes_twice_and_times_outside_the_outputs(evaluated, project):
     times = json.loads((project / ".dlcr/timings/refine-eval@progressive.json").read_text())
     assert times["images"] == 2 * (36 + 23)  # of 24 variants one was skipped
     assert times["images_per_second"] > 0
+
+
+def relabel(project, **columns):
+    """Other labels for the made-up dataset's images."""
+    path = project / "data/minicc/manifest.parquet"
+    save_manifest(load_manifest(path).assign(**columns), path)
+
+
+def use_reader(project, reader):
+    params = yaml.safe_load((project / "params.yaml").read_text())
+    params["datasets"]["minicc"]["reader"] = reader
+    (project / "params.yaml").write_text(yaml.safe_dump(params))
+
+
+def test_tracklets_are_compared_as_wholes(project):
+    manifest = load_manifest(project / "data/minicc/manifest.parquet")
+    tracklets = np.where(manifest["camera"] == "B", "", manifest["image_id"].str[:3])  # C/0, three frames each
+    relabel(project, tracklet=tracklets)
+    use_reader(project, "ccvid")
+    refine_eval.main("progressive")
+    metrics = json.loads((project / "evaluations/progressive/metrics.json").read_text())
+    assert set(metrics["mean"]) == {"cc", "cc_refined", "sc", "general"}
+    assert {name: count["counted"] for name, count in metrics["queries"].items()} == {
+        "cc": SUBJECTS, "cc_refined": SUBJECTS, "sc": 12, "general": SUBJECTS + 12
+    }  # fmt: skip
+    rankings = pd.read_parquet(project / "evaluations/progressive/rankings.parquet")
+    assert set(rankings["query"]) == {f"C/{subject}_0.png" for subject in range(SUBJECTS)}
+    assert set(rankings["gallery"]) == {f"A/{subject}_0.png" for subject in range(SUBJECTS)}
+    images = json.loads((project / ".dlcr/timings/refine-eval@progressive.json").read_text())["images"]
+    assert images == 2 * (36 + 23)  # every frame
+
+
+def test_frames_are_averaged_in_parts_to_the_same_result(project, monkeypatch):
+    manifest = load_manifest(project / "data/minicc/manifest.parquet")
+    relabel(project, tracklet=manifest["image_id"].str[:3])
+    refine_eval.main("progressive")
+    whole = json.loads((project / "evaluations/progressive/metrics.json").read_text())
+    monkeypatch.setattr(refine_eval, "FRAMES", 7)
+    refine_eval.main("progressive")
+    assert json.loads((project / "evaluations/progressive/metrics.json").read_text()) == whole
+
+
+def test_every_setting_whose_queries_have_variants_is_refined(project):
+    """VC-Clothes: the queries of all settings are of one split; its settings differ in cameras."""
+    manifest = load_manifest(project / "data/minicc/manifest.parquet")
+    camera = manifest["camera"].map({"A": "3", "B": "2", "C": "4"})
+    split = manifest["split"].replace("query_sc", "gallery")
+    clothes = manifest["subject"] + "-" + manifest["camera"].map({"A": "01", "B": "01", "C": "02"})
+    relabel(project, camera=camera, split=split, clothes=clothes)
+    use_reader(project, "vc-clothes")
+    refine_eval.main("progressive")
+    metrics = json.loads((project / "evaluations/progressive/metrics.json").read_text())
+    assert set(metrics["mean"]) == {"cc", "cc_refined", "general", "general_refined"}
+    rankings = pd.read_parquet(project / "evaluations/progressive/rankings.parquet")
+    assert rankings["gallery"].str.startswith("A/").all()  # camera 3 only
+
+
+def test_without_clothes_and_cameras_only_general_is_left(project):
+    relabel(project, camera="", clothes="")
+    use_reader(project, "last")
+    refine_eval.main("plain")
+    metrics = json.loads((project / "evaluations/plain/metrics.json").read_text())
+    assert set(metrics["mean"]) == {"general"}
+    assert metrics["queries"]["general"] == {"counted": 24, "unmatched": 0}
 
 
 def test_without_query_variants_nothing_is_refined(project):
