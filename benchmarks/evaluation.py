@@ -1,7 +1,8 @@
 """Speed and memory of evaluation at the sizes of PRCC and LaST, beside the usual way and the machine's limit.
 
-    python benchmarks/evaluation.py                    # about three minutes on two cores, 3 GB
-    python benchmarks/evaluation.py --out FILE.json
+    python benchmarks/evaluation.py                     # about five minutes on two cores, 2 GB
+    python benchmarks/evaluation.py --scale 0.1         # a tenth of the images: to try it
+    python benchmarks/evaluation.py --out benchmarks/evaluation.json
 
 Every case is a process of its own. Features are made up: a subject and an outfit as directions, plus noise.
 The usual way is what Re-ID code bases share: similarities one query row at a time, the whole matrix kept, then a loop
@@ -28,6 +29,8 @@ from dlcr.evaluation import Labels, evaluate, evaluate_features, refine, rerank
 from dlcr.runtime.determinism import thread_count
 from dlcr.runtime.files import write_json
 
+PRCC = 3_543, 3_384, 4_096, 71  # queries, gallery images, columns, subjects
+LAST = 10_176, 125_353, 2_048, 5_800
 VARIANTS = 6
 DIMENSIONS = 64  # of the space in which features differ, so that similarities spread as those of trained models do
 NOISE = 2.5
@@ -37,16 +40,16 @@ app = typer.Typer(add_completion=False)
 
 
 @app.command()
-def main(out: Path | None = None, case: str = "") -> None:
-    """Run all cases, or only CASE; print a table, and write JSON to OUT."""
+def main(out: Path | None = None, case: str = "", scale: float = 1.0) -> None:
+    """Run all cases and print a table of each, and write JSON to OUT; of CASE only print JSON. SCALE: of the sizes."""
     if case:
-        print(json.dumps(CASES[case]()))
+        print(json.dumps(CASES[case](scale)))
         return
-    machine = {"cores": thread_count(), "processor": _processor(), "numpy": np.__version__}
-    results = {"machine": machine, "cases": {}}
+    machine = {"cores": thread_count(), "processor": _processor(), "numpy": np.__version__, "torch": torch.__version__}
+    results = {"machine": machine, "scale": scale, "cases": {}}
     for name in CASES:
         print(f"{name} ...", file=sys.stderr)
-        command = [sys.executable, __file__, "--case", name]
+        command = [sys.executable, __file__, "--case", name, "--scale", str(scale)]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         results["cases"][name] = json.loads(done.stdout)
         print(f"\n{name}")
@@ -55,9 +58,9 @@ def main(out: Path | None = None, case: str = "") -> None:
         write_json(out, results)
 
 
-def prcc() -> dict:
+def prcc(scale: float) -> dict:
     """Similarities and metrics of PRCC's clothes-changing queries, three ways."""
-    query, gallery, labels, images = features(3_543, 3_384, 4_096, subjects=71)
+    query, gallery, labels, images = features(*PRCC, scale)
     similarity = by_row_similarity(query, gallery)
     rows, loops, ours, metrics, limit = best_of(
         5,
@@ -86,9 +89,9 @@ def prcc() -> dict:
     }
 
 
-def last() -> dict:
+def last(scale: float) -> dict:
     """LaST's test set: too large for a whole matrix of similarities."""
-    query, gallery, labels, images = features(10_176, 125_353, 2_048, subjects=5_800, cameras=False)
+    query, gallery, labels, images = features(*LAST, scale, cameras=False)
     before = peak_memory()
     first, scores = timed(lambda: evaluate_features(query, gallery, labels, images, "general"))
     memory = peak_memory()
@@ -110,9 +113,9 @@ def last() -> dict:
     }
 
 
-def refinement() -> dict:
+def refinement(scale: float) -> dict:
     """Algorithm 1 at PRCC's size with l = 6 variants, similarities included."""
-    query, gallery, labels, images = features(3_543, 3_384, 4_096, subjects=71)
+    query, gallery, labels, images = features(*PRCC, scale)
     rng = np.random.default_rng(1)
     variants = np.empty((len(query), VARIANTS, query.shape[1]), dtype=np.float32)
     for row in range(len(query)):
@@ -139,16 +142,14 @@ def refinement() -> dict:
     }
 
 
-def reranking() -> dict:
+def reranking(scale: float) -> dict:
     """k-reciprocal re-ranking at PRCC's size."""
-    query, gallery, labels, images = features(3_543, 3_384, 4_096, subjects=71)
+    query, gallery, labels, images = features(*PRCC, scale)
     before = peak_memory()
     ours, similarity = timed(lambda: rerank(query, gallery))
     memory = peak_memory()
-    plain, better = (
-        evaluate_features(query, gallery, labels, images, "cc"),
-        evaluate(similarity, labels, images, "cc"),
-    )
+    plain = evaluate_features(query, gallery, labels, images, "cc")
+    better = evaluate(similarity, labels, images, "cc")
     return {
         "rerank (s)": ours,
         "peak memory beyond features and Python (GB)": memory - before,
@@ -157,13 +158,14 @@ def reranking() -> dict:
     }
 
 
-CASES: dict[str, Callable[[], dict]] = {"prcc": prcc, "last": last, "refine": refinement, "rerank": reranking}
+CASES: dict[str, Callable[[float], dict]] = {"prcc": prcc, "last": last, "refine": refinement, "rerank": reranking}
 
 
 def features(
-    queries: int, images: int, columns: int, subjects: int, cameras: bool = True
+    queries: int, images: int, columns: int, subjects: int, scale: float, cameras: bool = True
 ) -> tuple[np.ndarray, np.ndarray, Labels, Labels]:
     """Made-up float32 features of queries and gallery, and their labels: other clothes, another camera."""
+    queries, images, subjects = (max(2, round(scale * count)) for count in (queries, images, subjects))
     rng = np.random.default_rng(0)
     centres, outfits = rng.standard_normal((2, subjects, DIMENSIONS), dtype=np.float32)
     basis = rng.standard_normal((DIMENSIONS, columns), dtype=np.float32)

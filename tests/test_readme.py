@@ -44,6 +44,12 @@ def test_imports_of_the_library_section(repository: Path) -> None:
                 assert hasattr(importlib.import_module(module), name.strip()), f"{module}.{name}"
 
 
+def test_the_example_of_evaluation_runs(repository: Path, capsys: pytest.CaptureFixture) -> None:
+    example = next(block for block in blocks((repository / "README.md").read_text(), "python") if "rng" in block)
+    exec(compile(example, "README.md", "exec"), {})
+    assert "Difference(mean=" in capsys.readouterr().out
+
+
 def test_links_and_pictures_exist(repository: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", (repository / "README.md").read_text()):
         if not target.startswith("http"):

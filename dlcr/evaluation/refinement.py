@@ -14,7 +14,7 @@ from dlcr.evaluation.metrics import Scores, prepare_both, score_features
 from dlcr.evaluation.nearest import largest, nearest
 from dlcr.evaluation.similarity import DECIMALS, Features, blocks, prepare, product
 
-BLOCK_VALUES = 8_000_000  # values of sources, or similarities, in a block: 32 MB in float32
+BLOCK_VALUES = 16_000_000  # values of sources, or similarities, in a block: 64 MB in float32
 Junk = Callable[
     [slice | np.ndarray], tuple[np.ndarray, np.ndarray]
 ]  # of some queries: rows among them, gallery indices

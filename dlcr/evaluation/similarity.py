@@ -18,7 +18,7 @@ from dlcr.runtime.determinism import thread_count
 
 BLOCK_VALUES = 4_000_000  # similarities in a block: 16 MB in float32, memory that is used again and again
 BLOCK_ROWS = 512  # of a block at least: products of fewer rows are slow
-SAMPLE = 64  # queries whose similarities are measured
+SAMPLE = 48  # queries whose similarities are measured
 PAIR_VALUES = 32_000  # of a side of the pairs that are valued at a time: a quarter of a megabyte
 CHUNK_VALUES = 250_000  # values that a thread works on at a time: a megabyte, so that they stay in its cache
 DECIMALS = 12  # float64 keeps 15
@@ -72,6 +72,7 @@ def prepare(features: np.ndarray, name: str) -> Features:
         single[rows] = exact
 
     if array.dtype == np.float32:
+        array = np.ascontiguousarray(array)  # a copy of reversed or transposed ones only
         in_threads(measure, *array.shape)
         if ((scale > 1e-15) & (scale < 1e15)).all():
             return Features(array, array, scale)

@@ -174,6 +174,19 @@ def test_features_equal_their_similarities_whatever_the_blocks(monkeypatch, bloc
     assert scores.cmc.tolist() == expected.cmc.tolist()
 
 
+@pytest.mark.filterwarnings("error")
+def test_features_may_be_reversed_transposed_or_read_only():
+    rng = np.random.default_rng(5)
+    query, gallery = random_labels(rng, 20), random_labels(rng, 45)
+    features, others = rng.normal(size=(20, 8)).astype(np.float32), rng.normal(size=(45, 8)).astype(np.float32)
+    expected = evaluate_features(features, others, query, gallery, "cc").per_query_ap.tolist()
+    fixed = features.copy()
+    fixed.flags.writeable = False
+    for other in (fixed, features[::-1].copy()[::-1], np.asfortranarray(features), features.astype(">f4")):
+        assert evaluate_features(other, others, query, gallery, "cc").per_query_ap.tolist() == expected
+    assert (features == fixed).all()
+
+
 def test_no_whole_matrix_is_held(monkeypatch):
     rng = np.random.default_rng(2)
     query, gallery = random_labels(rng, 1500), random_labels(rng, 1500)

@@ -7,13 +7,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from layouts import LAYOUTS, tree
 from PIL import Image
 from typer.testing import CliRunner
 
 from dlcr.data import load_manifest, open_images
 from dlcr.data.shards import decode_grey
+from dlcr.evaluation import TEST_SPLITS, compared_rows
 from dlcr.minicc import LABELS, benchmark_scenes, outfit_words, render
+from dlcr.params import load_params
 from stages.prepare import app
+from stages.refine_eval import read_test
 
 SIZES = {"train_subjects": 2, "val_subjects": 1, "test_subjects": 2, "images_per_camera": 2, "seed": 0}
 
@@ -41,7 +45,7 @@ def _content(folder: Path) -> dict[str, bytes]:
 def test_minicc(workplace: Path) -> None:
     result = CliRunner().invoke(app, ["minicc"])
     assert result.exit_code == 0, result.output
-    assert result.output.splitlines()[-1].split() == ["minicc", "12", "2", "4", "4", "4"]
+    assert result.output.splitlines()[-1].split() == ["minicc", "12", "120", "2", "4", "4", "4"]
     folder = workplace / "data" / "minicc"
     first = _content(folder)
     assert sorted(first) == [
@@ -76,6 +80,38 @@ def test_own_folder_keeps_the_original_bytes(workplace: Path) -> None:
     images = open_images(workplace / "data" / "mine" / "images")
     assert images.encoded("a.jpg") == (workplace / "source" / "a.jpg").read_bytes()
     assert images["a.jpg"].shape == (90, 50, 3)
+
+
+# dataset: row of Table 1 (original and generated images, then subjects, clothes, queries, gallery), compared settings
+REAL = {
+    "prcc": ([2, 20, 1, 2, 1, 1], ["cc", "sc", "general"]),
+    "ltcc": ([2, 20, 1, 2, 1, 1], ["cc", "general"]),
+    "ccvid": ([2, 20, 1, 1, 1, 1], ["cc", "general"]),
+    "vc-clothes": ([2, 20, 1, 2, 1, 1], ["cc", "general"]),
+    "last": ([2, 20, 1, 2, 1, 1], ["general"]),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*published ones")
+@pytest.mark.parametrize("profile", ["own", "paper"])
+@pytest.mark.parametrize("name", REAL)
+def test_real_datasets_under_their_profiles(
+    tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch, name: str, profile: str
+) -> None:
+    """A tree of the official layout where the profile expects it: packed, printed, and ready to be compared."""
+    content = (repository / "profiles" / f"{name if profile == 'own' else profile}.yaml").read_text(encoding="utf-8")
+    (tmp_path / "params.yaml").write_text(content, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    tree(name, tmp_path / "datasets" / name)
+    result = CliRunner().invoke(app, [name])
+    assert result.exit_code == 0, result.output
+    row, settings = REAL[name]
+    assert result.output.splitlines()[-1].split() == [name, *map(str, row)]
+    packed = tmp_path / "data" / name
+    assert open_images(packed / "images").ids == load_manifest(packed)["image_id"].tolist()
+    test = read_test(name, load_params().datasets[name].reader)
+    assert list(compared_rows(test.rows, test.reader)) == settings
+    assert len(test.frames) == sum(split in TEST_SPLITS for _, _, _, split, _ in LAYOUTS[name][1].values())
 
 
 def test_bad_input(workplace: Path) -> None:
