@@ -11,7 +11,7 @@ from dlcr.reporting.paper import A1, A5, A6, ORACLE, paper_table
 from dlcr.reporting.results import Result, per_query
 
 MEASURES = ("top1", "map")
-SETTINGS = ("cc", "cc_refined", "cc_single_shot", "sc", "general", "general_refined", "general_single_shot")
+SETTINGS = tuple(main + kind for main in ("cc", "sc", "general") for kind in ("", "_refined", "_single_shot"))
 
 
 def table_a1(results: Mapping[str, Result | None], bootstrap: int, seed: int) -> pd.DataFrame:
