@@ -58,7 +58,7 @@ def _nearest_and_largest(every: Features, count: int) -> tuple[np.ndarray, np.nd
     for rows, similarity, window in products(every, every):
         own = np.arange(rows.start, rows.stop)
         part = every.take(own)
-        opposite = Features(-part.given, -part.single, part.scale)
+        opposite = Features(-part.given.astype(np.float64), -part.single, part.scale)  # unsigned ones have no opposite
         largest[rows] = 2 + 2 * nearest(-similarity, window, opposite, every, 1)[1][:, 0]
         similarity[own - rows.start, own] = -np.inf
         neighbours[rows, 0] = own  # whatever equals it

@@ -96,6 +96,20 @@ def test_equals_algorithm_1(seed, q, g, n_variants, m, setting):
     assert explicit.subjects.tolist() == refined.subjects.tolist()
 
 
+@pytest.mark.parametrize("spread", [1e-3, 1e-5, 1e-6, 1e-7])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_similarities_too_close_for_float32_vote_as_in_float64(spread, dtype):
+    rng = np.random.default_rng(11)
+    query, variants, gallery, labels, gallery_labels = random_case(rng, 25, 60, 3, dims=48)
+    gallery = gallery[:1] + spread * gallery + rng.normal(size=(1, 48))
+    query, variants, gallery = (x.astype(dtype) for x in (query, variants, gallery))
+    refined = refine(query, variants, gallery, labels, gallery_labels, 5)
+    exact = [x.astype(np.float64) for x in (query, variants, gallery)]
+    expected = algorithm_1(*exact, labels, gallery_labels, 5, "cc", np.ones((25, 3), bool))
+    for found, pairs in zip(refined.subjects, expected, strict=True):
+        assert found[found >= 0].tolist() == [subject for subject, _ in pairs]
+
+
 def unit(*angles):
     return np.array([[np.cos(a), np.sin(a)] for a in np.deg2rad(angles)])
 

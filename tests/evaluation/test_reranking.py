@@ -63,6 +63,11 @@ def test_is_its_transcription(seed, q, g, k1, k2):
     np.testing.assert_allclose(made, 1 - distances, atol=1e-9)
 
 
+def test_any_numbers_do():
+    features = np.random.default_rng(1).integers(0, 200, (14, 6)).astype(np.uint8)
+    assert rerank(features[:4], features[4:]).tolist() == rerank(*np.split(features.astype(float), [4])).tolist()
+
+
 def test_weight_one_is_the_original_order():
     rng = np.random.default_rng(0)
     query, gallery = rng.normal(size=(6, 8)), rng.normal(size=(30, 8))
