@@ -30,16 +30,13 @@ def nearest(
         first = np.argsort(-found, kind="stable")[:count]
         index[row, : len(first)], exact[row, : len(first)] = columns[first], found[first]
 
-    def look(rows: slice) -> None:
-        for row in range(rows.start, rows.stop):
-            columns = np.sort(top[row, :count])
-            if values[row, count] >= least[row]:
-                columns = np.flatnonzero(similarity[row] >= least[row])
-                wide[row] = len(columns) > WIDE_SHARE * len(gallery)
-            if not wide[row]:
-                keep(row, columns, cosines(sources.exact(slice(row, row + 1)), gallery, columns)[0])
-
-    in_threads(look, len(sources), count * gallery.given.shape[1])
+    for row in range(len(sources)):  # threads would only wait for each other
+        columns = np.sort(top[row, :count])
+        if values[row, count] >= least[row]:
+            columns = np.flatnonzero(similarity[row] >= least[row])
+            wide[row] = len(columns) > WIDE_SHARE * len(gallery)
+        if not wide[row]:
+            keep(row, columns, cosines(sources.exact(slice(row, row + 1)), gallery, columns)[0])
     every = np.arange(len(gallery))
     for part in blocks(wide.sum(), len(gallery)):
         rows = np.flatnonzero(wide)[part]

@@ -7,7 +7,7 @@ import numpy as np
 from scipy import sparse
 
 from dlcr.evaluation.nearest import nearest
-from dlcr.evaluation.similarity import Features, blocks, check_columns, cosines, in_threads, prepare, products
+from dlcr.evaluation.similarity import Features, blocks, check_columns, cosines, prepare, products
 
 
 def rerank(query: np.ndarray, gallery: np.ndarray, k1: int = 20, k2: int = 6, weight: float = 0.3) -> np.ndarray:
@@ -90,14 +90,11 @@ def _encode(every: Features, neighbours: np.ndarray, largest: np.ndarray, k1: in
     expanded = (wide + joining @ narrow).tocsr()
     weights = np.empty(expanded.nnz)
 
-    def weigh(rows: slice) -> None:
-        for row in range(rows.start, rows.stop):
-            own = slice(expanded.indptr[row], expanded.indptr[row + 1])
-            similarity = cosines(every.exact(slice(row, row + 1)), every, expanded.indices[own])[0]
-            weights[own] = np.exp((2 * similarity - 2) / largest[row])
-            weights[own] /= weights[own].sum()
-
-    in_threads(weigh, *every.given.shape)
+    for row in range(len(every)):
+        own = slice(expanded.indptr[row], expanded.indptr[row + 1])
+        similarity = cosines(every.exact(slice(row, row + 1)), every, expanded.indices[own])[0]
+        weights[own] = np.exp((2 * similarity - 2) / largest[row])
+        weights[own] /= weights[own].sum()
     return sparse.csr_array((weights, expanded.indices, expanded.indptr), shape=expanded.shape)
 
 

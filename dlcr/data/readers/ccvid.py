@@ -58,11 +58,7 @@ def _tracklet(
         return []
     camera = int(match[3]) + (12 if match[1] == "3" else 0)
     rows = []
-    for image in walk.images(folder, found):
-        frame = _FRAME.fullmatch(image.name)
-        if frame is None:
-            found.reject(image, "expected a name like 00001.jpg")
-            continue
+    for image, frame in walk.named(folder, _FRAME, "00001.jpg", found):
         values = {"subject": subject, "clothes": f"{subject}-{clothes}", "camera": str(camera), "frame": int(frame[1])}
         rows.append(walk.row(image, root, split, tracklet=name, **values))
     if not rows:

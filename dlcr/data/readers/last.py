@@ -56,11 +56,7 @@ def _subjects(parent: Path, root: Path, split: str, found: walk.Findings) -> lis
 def _images(folder: Path, root: Path, split: str, subject: str | None, found: walk.Findings) -> list[dict]:
     """Rows of a folder's images; without `subject` it is what a name begins with, written as folders are (no zeros)."""
     rows = []
-    for path in walk.images(folder, found):
-        match = _NAME.fullmatch(path.name)
-        if match is None:
-            found.reject(path, "expected a name like 000001_scene_2.jpg, a subject's number first")
-            continue
+    for path, match in walk.named(folder, _NAME, "000001_scene_2.jpg, a subject's number first", found):
         fields = path.stem.split("_")
         owner = str(int(match[1] if subject is None else subject))
         clothes = f"{owner}-{fields[0]}_{fields[-1]}" if split == "train" else ""

@@ -41,11 +41,7 @@ def read(root: Path) -> pd.DataFrame:
 def _read_train(split: Path, root: Path, found: walk.Findings) -> list[dict]:
     rows = []
     for folder in _subjects(split, found):
-        for path in walk.images(folder, found):
-            match = _TRAIN_NAME.fullmatch(path.name)
-            if match is None:
-                found.reject(path, "expected a name like A_cropped_rgb001.jpg, with A, B or C")
-                continue
+        for path, match in walk.named(folder, _TRAIN_NAME, "A_cropped_rgb001.jpg, with A, B or C", found):
             rows.append(_row(path, root, folder.name, match[1], split.name, int(match[2])))
     return rows
 
@@ -57,11 +53,7 @@ def _read_test(test: Path, root: Path, found: walk.Findings) -> list[dict]:
             found.reject(camera, "expected the folders A, B and C")
             continue
         for folder in _subjects(camera, found):
-            for path in walk.images(folder, found):
-                match = _TEST_NAME.fullmatch(path.name)
-                if match is None:
-                    found.reject(path, "expected a name like cropped_rgb001.jpg")
-                    continue
+            for path, match in walk.named(folder, _TEST_NAME, "cropped_rgb001.jpg", found):
                 rows.append(_row(path, root, folder.name, camera.name, _TEST_SPLITS[camera.name], int(match[1])))
     return rows
 

@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -82,6 +82,16 @@ def images(parent: Path, found: Findings) -> list[Path]:
     return [path for path in paths if _is_image(path)]
 
 
+def named(parent: Path, pattern: re.Pattern, expected: str, found: Findings) -> Iterator[tuple[Path, re.Match]]:
+    """Yield the images whose names match `pattern` whole, and the match; others are rejects: a name like `expected`."""
+    for path in images(parent, found):
+        match = pattern.fullmatch(path.name)
+        if match is None:
+            found.reject(path, f"expected a name like {expected}")
+        else:
+            yield path, match
+
+
 def row(
     path: Path, root: Path, split: str, *, subject: str, clothes: str, camera: str, frame: int, tracklet: str = ""
 ) -> dict:
@@ -123,11 +133,7 @@ def read_flat(
         if part.name not in splits:
             found.reject(part, f"expected the folders {', '.join(splits)}")
             continue
-        for path in images(part, found):
-            match = pattern.fullmatch(path.name)
-            if match is None:
-                found.reject(path, f"expected a name like {example}")
-                continue
+        for path, match in named(part, pattern, example, found):
             rows.append(row(path, root, splits[part.name], **labels_of(match)))
     return finish(rows, root, found, published, name, layout)
 
