@@ -2,12 +2,15 @@
 
 dlcr profile list
 dlcr profile use minicc
+dlcr import-released DIR --dataset prcc
 """
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -42,6 +45,46 @@ def use_profile(name: str) -> None:
     with atomic_path(Path("params.yaml")) as temporary:
         shutil.copyfile(source, temporary)
     typer.echo(f"params.yaml is now profile {name}; `dvc repro` runs it")
+
+
+@app.command("import-released")
+def import_strips(
+    release: Annotated[Path, typer.Argument(metavar="DIR", help="Where the published strips lie.")],
+    dataset: Annotated[str, typer.Option(help="The packed dataset they belong to, data/DATASET.")],
+    name: Annotated[
+        str | None, typer.Option(help="Write generated/NAME instead of generated/DATASET-released.")
+    ] = None,
+    allow_missing: Annotated[bool, typer.Option("--allow-missing", help="Skip images without a strip.")] = False,
+) -> None:
+    """Make a generated set of the variants that the authors of DLCR published."""
+    from dlcr.inpainting.released import MISSING, import_released  # loads the diffusion library for seconds
+
+    name = f"{dataset}-released" if name is None else name
+    for value in (dataset, name):
+        if value == "none" or not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", value):
+            raise ValueError(
+                f"{value!r} cannot name a dataset or set: expected a-z, 0-9, '.', '_', '-', and not 'none'"
+            )
+    folder = Path("generated", name)
+    done = import_released(release, Path("data", dataset), folder, allow_missing)
+    typer.echo(f"{folder}: {done.variants} variants of {done.images} images; {done.made} files made, {done.kept} kept")
+    if done.missing:
+        typer.echo(f"{done.missing} images are {MISSING}: skipped")
+    typer.echo(
+        f"Next: a line `{name}: {{dataset: {dataset}}}` under `imported` of params.yaml and a run with "
+        f"`generated: {name}`; `dvc add {folder}` versions the set"
+    )
+
+
+@app.command()
+def targets(table: str) -> None:
+    """Print the pipeline's stages that evaluate the rows of a TABLE (a key of params.report), for `dvc repro`."""
+    params = load_params()
+    tables = [name for name, rows in params.report if isinstance(rows, dict)]
+    if table not in tables:
+        raise ValueError(f"no table {table!r} in params.yaml's report; it has {', '.join(tables)}")
+    for name in sorted(set(getattr(params.report, table).values())):
+        typer.echo(f"{'private-' if name in params.private.evaluations else ''}refine-eval@{name}")
 
 
 def main() -> None:

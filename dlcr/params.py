@@ -21,8 +21,11 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]  # names become 
 
 # By section, the fields of its items that name an item of another section.
 REFERENCES = {
-    "outfits": {"dataset": "datasets"},
-    "generated": {"dataset": "datasets", "outfits": "outfits"},
+    "descriptions": {"dataset": "datasets", "describer": "describers"},
+    "outfits": {"descriptions": "descriptions"},
+    "discriminators": {"dataset": "datasets", "generated": "generated"},
+    "generated": {"dataset": "datasets", "outfits": "outfits", "discriminator": "discriminators"},
+    "imported": {"dataset": "datasets"},
     "queries": {"dataset": "datasets", "outfits": "outfits"},
     "runs": {"dataset": "datasets", "model": "train", "generated": "generated"},
     "evaluations": {"run": "runs", "dataset": "datasets", "queries": "queries"},
@@ -43,10 +46,15 @@ class Dataset(Section):
 
 
 class Models(Section):
-    """Weights by role, each a local folder or `repo@revision`."""
+    """Weights by role, each a local folder or `repo@revision`.
+
+    A parser may also be an ONNX file (SCHP): a path, or `repo@revision:file.onnx`. There may be several describers;
+    `judge` names the one that says what a generated variant shows.
+    """
 
     parser: str
-    describer: str
+    describers: Annotated[dict[Name, str], Field(min_length=1)]
+    judge: Name
     summarizer: str
     inpainter: str
 
@@ -62,11 +70,14 @@ class MiniCC(Section):
 
 
 class Parse(Section):
-    """Clothes masks (Sec. 3.1). `dilation` in pixels; a mask under `min_area` (share of the image) counts as empty."""
+    """Clothes masks (Sec. 3.1). `dilation` in pixels; a mask that covers less than `min_area` of its image counts as
+    empty, one that covers more than `max_area` as implausible: neither is inpainted.
+    """
 
     batch: Positive
     dilation: Annotated[int, Field(ge=0)]
     min_area: Share
+    max_area: Share
 
 
 class Describe(Section):
@@ -88,17 +99,34 @@ class Summarize(Section):
     max_new_tokens: Positive
 
 
-class Outfits(Section):
-    """Outfit texts: extracted from the dataset's images (vlm+llm), or asked of the language model alone (random)."""
+class Descriptions(Section):
+    """What a describer of `models.describers` says of every training image of a dataset."""
 
     dataset: Name
-    source: Literal["vlm+llm", "random"]
+    describer: Name
+
+
+class Outfits(Section):
+    """Outfit texts of the clothes IDs of `descriptions` (Table A3).
+
+    Source `vlm+llm`: the language model's summary of all descriptions; `vlm`: the description of one image; `random`:
+    as many outfits, made up by the language model alone.
+    """
+
+    descriptions: Name
+    source: Literal["vlm+llm", "vlm", "random"]
 
 
 class Inpaint(Section):
-    """Sampler shared by all generated sets. `size` is the diffusion's image size, `block` the images in one file."""
+    """Sampler shared by all generated sets. `size` is the diffusion's image size, `block` the images in one file.
+
+    `guidance_share` and `reuse_every` trade the picture for time: the share of the steps with guidance, and every how
+    many steps all of the U-Net is computed.
+    """
 
     steps: Positive
+    guidance_share: Share
+    reuse_every: Positive
     guidance: Annotated[float, Field(ge=1)]
     size: Size
     batch: Positive
@@ -108,12 +136,65 @@ class Inpaint(Section):
 
 
 class GeneratedSet(Section):
-    """K variants of every training image. `strength` belongs to kind `standard` (image to image without a mask)."""
+    """K variants of every training image.
+
+    Kinds: `inpainting` fills the masks; `standard` is image to image without a mask, with `strength`; `colour`
+    recolours the masked clothes; `oracle` renders the truth (MiniCC). `discriminator` guides the sampler with `weight`
+    at timesteps t with times[0] < t <= times[1] (Sec. 12), or is none.
+    """
 
     dataset: Name
     outfits: Name
-    kind: Literal["inpainting", "standard", "oracle"]
+    kind: Literal["inpainting", "standard", "colour", "oracle"]
     strength: Annotated[float, Field(gt=0, le=1)] = 1.0
+    discriminator: Name
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    times: tuple[Annotated[int, Field(ge=0)], Positive] = (200, 1000)
+
+
+class Discriminator(Section):
+    """Tells a dataset's training images from the first variants of a generated set, for guidance (Sec. 12)."""
+
+    dataset: Name
+    generated: Name
+
+
+class Discriminate(Section):
+    """How discriminators are trained: on the first `variants` of the set, so that a larger K changes nothing.
+
+    A batch is half real, half generated; `widths` are the network's channels by level, multiples of 16.
+    """
+
+    variants: Positive
+    widths: Annotated[list[Positive], Field(min_length=1)]
+    steps: Positive
+    batch: Annotated[int, Field(ge=2)]
+    learning_rate: Annotated[float, Field(gt=0)]
+    weight_decay: Annotated[float, Field(ge=0)]
+
+
+class Imported(Section):
+    """A set that `dlcr import-released` wrote to generated/<name>: the pipeline does not make it."""
+
+    dataset: Name
+
+
+class Quality(Section):
+    """The quality gate: what every variant must reach to be used (`dlcr.inpainting.quality`); 0 drops nothing.
+
+    `alignment`: also measure what the judge reads back of the prompt, which costs a description a variant.
+    """
+
+    alignment: bool
+    min_change: Annotated[float, Field(ge=0)]
+    min_seam: Share
+    min_spread: Share
+    min_smoothness: Share
+    min_alignment: Share
+
+    def minimum(self) -> dict[str, float]:
+        """The thresholds by measure."""
+        return {name: getattr(self, f"min_{name}") for name in ("change", "seam", "spread", "smoothness", "alignment")}
 
 
 class QuerySet(Section):
@@ -178,6 +259,8 @@ class Report(Section):
     """Which evaluation is which row of a table. `bootstrap` is the number of resamples behind every interval."""
 
     a1: dict[str, Name]
+    a3: dict[str, Name]
+    a4: dict[str, Name]
     a5: dict[str, Name]
     dataset: Name
     samples: Name
@@ -188,8 +271,11 @@ class Items(Section):
     """What the pipeline's stages are expanded over: a stage an item, whose name becomes that of its output."""
 
     datasets: dict[Name, Dataset]
+    descriptions: dict[Name, Descriptions]
     outfits: dict[Name, Outfits]
+    discriminators: dict[Name, Discriminator]
     generated: dict[Name, GeneratedSet]
+    imported: dict[Name, Imported]
     queries: dict[Name, QuerySet]
     runs: dict[Name, Run]
     evaluations: dict[Name, Evaluation]
@@ -212,6 +298,8 @@ class Params(Items):
     describe: Describe
     summarize: Summarize
     inpaint: Inpaint
+    discriminate: Discriminate
+    quality: Quality
     train: dict[Name, Train]
     refine: Refine
     report: Report
@@ -276,6 +364,7 @@ def _all_items(params: Params) -> dict[str, dict[str, Section]]:
 def _names(items: Items) -> dict[str, set[str]]:
     """By section the names that other items use; that of a query set is its folder under generated/."""
     names = {section: set(getattr(items, section)) for section in Items.model_fields}
+    names["generated"] |= names["imported"]
     return names | {"queries": {f"queries-{name}" for name in items.queries}}
 
 
@@ -292,9 +381,10 @@ def _names_used_twice(params: Params) -> list[str]:
 def _broken_references(params: Params) -> list[str]:
     """Names that point at nothing, each as `key: problem`."""
     items, public, private = _all_items(params), _names(params), _names(params.private)
-    sections = {section: public[section] | private[section] for section in public} | {"train": set(params.train)}
-    sections["generated"].add("none")
-    sections["queries"].add("none")
+    sections = {section: public[section] | private[section] for section in public}
+    sections |= {"train": set(params.train), "describers": set(params.models.describers)}
+    for section in ("discriminators", "generated", "queries"):
+        sections[section].add("none")
     problems = []
 
     def check(key: str, value: str, section: str) -> None:
@@ -311,7 +401,31 @@ def _broken_references(params: Params) -> list[str]:
                 f"{_key(params, 'runs', name)}: mode none and generated none belong together, found mode {run.mode!r} "
                 f"with generated {run.generated!r}"
             )
-    for table in ("a1", "a5"):
+    for name, item in items["discriminators"].items():
+        if item.generated in {"none", *(n for n, made in items["generated"].items() if made.discriminator == name)}:
+            problems.append(
+                f"{_key(params, 'discriminators', name)}.generated: it needs a set that exists before it, found "
+                f"{item.generated!r}"
+            )
+    for name, item in items["generated"].items():
+        if item.discriminator != "none" and item.kind not in ("inpainting", "standard"):
+            problems.append(
+                f"{_key(params, 'generated', name)}: kind {item.kind} has no sampler for a discriminator to guide"
+            )
+    for name, item in items["generated"].items():
+        if item.times[0] >= item.times[1]:
+            key = _key(params, "generated", name)
+            problems.append(f"{key}.times: expected two rising timesteps, found {list(item.times)}")
+    for name in set(items["imported"]) & set(items["generated"]):
+        problems.append(f"imported.{name}: generated has an item of that name too")
+    check("models.judge", params.models.judge, "describers")
+    if params.quality.min_alignment > 0 and not params.quality.alignment:
+        problems.append("quality.min_alignment: needs `alignment: true`, which measures it")
+    if params.parse.min_area >= params.parse.max_area:
+        problems.append(
+            f"parse.max_area: expected more than min_area ({params.parse.min_area}), found {params.parse.max_area}"
+        )
+    for table in ("a1", "a3", "a4", "a5"):
         for row, name in getattr(params.report, table).items():
             check(f"report.{table}.{row}", name, "evaluations")
     check("report.dataset", params.report.dataset, "datasets")

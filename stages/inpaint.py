@@ -3,12 +3,14 @@
     python -m stages.inpaint NAME              # a key of params.generated -> generated/NAME
     python -m stages.inpaint NAME --queries    # a key of params.queries -> generated/queries-NAME
 
-Kinds: `inpainting` fills the clothes mask; `standard` repaints the whole image; `oracle` renders the true outfit, which
-only MiniCC knows.
+Kinds: `inpainting` fills the clothes mask; `standard` repaints the whole image; `colour` recolours the mask; `oracle`
+renders the true outfit, which only MiniCC knows.
 """
 
+import shutil
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -17,15 +19,19 @@ import pandas as pd
 import typer
 
 import dlcr.minicc
+import dlcr.prompts
 from dlcr.data import Images, Masks, load_manifest, open_images, open_masks
+from dlcr.data.generated import ALIGNMENT
 from dlcr.data.shards import checksum
 from dlcr.inpainting import (
-    Expander,
+    Painter,
+    align_set,
+    alignment_judge,
+    colour_painter,
+    diffusion_painter,
     generate_set,
-    inpainting_painter,
     oracle_painter,
     plan_set,
-    standard_painter,
 )
 from dlcr.params import GeneratedSet, Params, QuerySet, load_params, lookup
 from dlcr.runtime import determinism, timing
@@ -42,15 +48,15 @@ def main(name: str, queries: Annotated[bool, typer.Option(help="NAME is a key of
     determinism.set_up()
     if queries:
         entry = lookup(params.queries, "queries", name)
-        folder, split, k = f"queries-{name}", entry.split, entry.variants
+        folder, split, k = Path("generated", f"queries-{name}"), entry.split, entry.variants
     else:
         entry = lookup(params.generated, "generated", name)
-        folder, split, k = name, "train", params.k
+        folder, split, k = Path("generated", name), "train", params.k
     start = time.monotonic()
     rows = load_manifest(Path("data", entry.dataset))
     rows = rows[rows["split"] == split]
     images = open_images(Path("data", entry.dataset, "images"))
-    masks = open_masks(Path("masks", entry.dataset)) if entry.kind == "inpainting" else None
+    masks = open_masks(Path("masks", entry.dataset))
     prompts = pd.read_parquet(Path("outfits", f"{entry.outfits}.parquet")).set_index("clothes")["prompt"].to_dict()
     plan = plan_set(
         rows,
@@ -59,43 +65,52 @@ def main(name: str, queries: Annotated[bool, typer.Option(help="NAME is a key of
         params.seed,
         entry.dataset,
         read_sources(rows["image_id"], images, masks),
-        find_skipped(rows["image_id"], masks),
+        find_skipped(rows["image_id"], masks) if entry.kind in ("inpainting", "colour") else {},
     )
-    painter, identity = make_painter(params, entry, images, masks)
-    counts = generate_set(Path("generated", folder), plan, painter, identity, params.inpaint.block)
+    build, identity = choose_painter(params, entry)
+    counts = generate_set(folder, plan, build, partial(read_pixels, images, masks), identity, params.inpaint.block)
     seconds = time.monotonic() - start
     if counts.taken == 0:  # a set that partly comes from the store says nothing about how long making it takes
-        timing.record_images("inpaint", folder, seconds, counts.made)
+        timing.record_images("inpaint", folder.name, seconds, counts.made)
     print(
-        f"{folder}: {k} variants of {len(rows)} images; {counts.made} made, {counts.taken} taken from the store, "
+        f"{folder.name}: {k} variants of {len(rows)} images; {counts.made} made, {counts.taken} taken from the store, "
         f"{counts.skipped} skipped ({counts.made / seconds:.1f} images/s)"
     )
+    if params.quality.alignment:
+        measure_alignment(params, folder)
+    else:
+        shutil.rmtree(folder / ALIGNMENT, ignore_errors=True)
 
 
-def make_painter(params: Params, entry: GeneratedSet | QuerySet, images: Images, masks: Masks | None) -> tuple:
-    """What paints the set, and plain data that says so (the same for every k)."""
+def choose_painter(params: Params, entry: GeneratedSet | QuerySet) -> tuple[Callable[[], Painter], dict]:
+    """What makes the set's painter, and plain data that says what paints (the same for every k)."""
     identity = {"kind": entry.kind, "dataset": entry.dataset, "outfits": entry.outfits, "seed": params.seed}
     if entry.kind == "oracle":
-        identity["code"] = code_hash(dlcr.minicc)
-        return oracle_painter(make_renderer(params, entry.dataset)), identity
+        if params.datasets[entry.dataset].reader != "minicc":
+            raise ValueError(
+                f"kind oracle needs a dataset that knows the truth (reader minicc), {entry.dataset} does not"
+            )
+        build = partial(scene_painter, entry.dataset, params.minicc.model_dump())
+        return build, identity | {"code": code_hash(dlcr.minicc)}
+    if entry.kind == "colour":
+        return colour_painter, identity
     settings = params.inpaint.model_dump(exclude={"block"})
     if isinstance(entry, QuerySet):
         settings |= {"steps": entry.steps, "size": entry.size}
     if entry.kind == "standard":
         settings |= {"strength": entry.strength}
-    identity |= {"model": model_fingerprint(params.models.inpainter)} | settings
-    identity["size"] = list(settings["size"])
-    expander = Expander(params.models.inpainter, **settings)
-    if masks is None:
-        return standard_painter(expander, images), identity
-    return inpainting_painter(expander, images, masks), identity
+    identity |= {"model": model_fingerprint(params.models.inpainter)} | settings | {"size": list(settings["size"])}
+    if isinstance(entry, GeneratedSet) and entry.discriminator != "none":
+        guide = {"weight": entry.weight, "times": entry.times}
+        discriminator = str(Path("discriminators", entry.discriminator))
+        identity |= guide | {"times": list(entry.times), "discriminator": model_fingerprint(discriminator)}
+        settings |= guide | {"discriminator": discriminator}
+    return partial(diffusion_painter, params.models.inpainter, settings, entry.kind == "inpainting"), identity
 
 
-def make_renderer(params: Params, dataset: str) -> Callable[[str, str], np.ndarray]:
-    """draw(image_id, clothes) for a domain of MiniCC: the image's scene, rendered in the outfit of a clothes ID."""
-    if params.datasets[dataset].reader != "minicc":
-        raise ValueError(f"kind oracle needs a dataset that knows the truth (reader minicc), {dataset} does not")
-    scenes = dlcr.minicc.benchmark_scenes(dataset, **params.minicc.model_dump())
+def scene_painter(dataset: str, sizes: dict) -> Painter:
+    """The oracle of a domain of MiniCC: an image's scene, rendered in the outfit of a clothes ID."""
+    scenes = dlcr.minicc.benchmark_scenes(dataset, **sizes)
     by_image = {scene.image_id: scene for scene in scenes}
     outfits = {scene.clothes: scene.outfit for scene in scenes}
 
@@ -104,22 +119,36 @@ def make_renderer(params: Params, dataset: str) -> Callable[[str, str], np.ndarr
             raise ValueError(f"{dataset}: no outfit of clothes ID {clothes!r}; an oracle set needs the dataset's own")
         return dlcr.minicc.render(by_image[image_id], outfits[clothes]).image
 
-    return draw
+    return oracle_painter(draw)
 
 
-def read_sources(image_ids: pd.Series, images: Images, masks: Masks | None) -> dict[str, str]:
+def measure_alignment(params: Params, folder: Path) -> None:
+    """Let the judge describe every variant of the set."""
+    model = params.models.describers[params.models.judge]
+    settings = params.describe.model_dump()
+    identity = {"model": model_fingerprint(model), "describe": settings, "code": code_hash(dlcr.prompts)}
+    described = align_set(folder, partial(alignment_judge, model, settings), identity)
+    print(
+        f"{folder.name}: {described} variants described by {params.models.judge} for their alignment with the prompts"
+    )
+
+
+def read_pixels(images: Images, masks: Masks, image_id: str) -> tuple[bytes, bytes]:
+    """The encoded image and mask of an image."""
+    return images.encoded(image_id), masks.encoded(image_id)
+
+
+def read_sources(image_ids: pd.Series, images: Images, masks: Masks) -> dict[str, str]:
     """A checksum of what is read for each image: its own bytes and its mask's."""
     return {
-        image_id: checksum(images.encoded(image_id)) + ("" if masks is None else checksum(masks.encoded(image_id)))
-        for image_id in image_ids
+        image_id: "".join(checksum(data) for data in read_pixels(images, masks, image_id)) for image_id in image_ids
     }
 
 
-def find_skipped(image_ids: pd.Series, masks: Masks | None) -> dict[str, str]:
-    """Images without clothes to inpaint, with the reason."""
-    if masks is None:
-        return {}
-    return {image_id: "empty mask" for image_id in image_ids if masks.status(image_id) == "empty"}
+def find_skipped(image_ids: pd.Series, masks: Masks) -> dict[str, str]:
+    """Images whose mask is not to be inpainted, with the reason: nothing found, too much, or an unreadable image."""
+    reasons = {image_id: masks.status(image_id) for image_id in image_ids}
+    return {image_id: f"{status} mask" for image_id, status in reasons.items() if status != "ok"}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Stage pretrain: trains a mini model that comes with the repository, on MiniCC's pretraining stream only.
 
-    python -m stages.pretrain NAME   # backbone | parser | describer | summarizer | inpainter -> models/mini/NAME
+    python -m stages.pretrain NAME   # backbone | parser | describer | instructblip | summarizer | inpainter
 
 The stage is frozen in dvc.yaml: run it by hand, then `dvc commit pretrain@NAME`. Scores go to
 models/mini/NAME/scores.json.
@@ -20,6 +20,7 @@ MODULES = {
     "backbone": "dlcr.pretrain.backbone",
     "parser": "dlcr.pretrain.parser",
     "describer": "dlcr.pretrain.describer",
+    "instructblip": "dlcr.pretrain.instructblip",
     "summarizer": "dlcr.pretrain.summarizer",
     "inpainter": "dlcr.pretrain.diffusion",
 }

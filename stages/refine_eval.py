@@ -78,7 +78,9 @@ def main(name: str) -> None:
     determinism.set_up()
     test = read_test(evaluation.dataset, params.datasets[evaluation.dataset].reader)
     images = open_images(Path("data", evaluation.dataset, "images"))
-    variants = open_generated(Path("generated", evaluation.queries)) if evaluation.queries != "none" else None
+    variants = None
+    if evaluation.queries != "none":
+        variants = open_generated(Path("generated", evaluation.queries), params.quality.minimum())
     cost, scores, queries, rankings = Cost(), {}, [], []
     for seed, folder in seed_folders(Path("runs", evaluation.run)).items():
         scores[seed], table, ranking = evaluate_seed(folder, test, images, variants, params.refine.m, cost)

@@ -2,8 +2,9 @@
 
     python -m stages.summarize NAME    # a key of params.outfits -> outfits/NAME.parquet
 
-Source `vlm+llm`: a language model merges the descriptions of all images of a clothes ID. Source `random`: the
-language model makes up as many outfits as there are clothes IDs (baseline "random prompts").
+Source `vlm+llm`: a language model merges the descriptions of all images of a clothes ID. Source `vlm`: the description
+of one of its images, without a summary. Source `random`: the language model makes up as many outfits as there are
+clothes IDs (baseline "random prompts").
 """
 
 import sys
@@ -15,8 +16,16 @@ import pandas as pd
 import typer
 
 from dlcr.params import Summarize, load_params, lookup
-from dlcr.prompts import Outfit, Summarizer, count_origins, load_summarizer, random_outfits, summarize
-from dlcr.prompts.tables import read_descriptions, write_texts
+from dlcr.prompts import (
+    Outfit,
+    Summarizer,
+    count_origins,
+    load_summarizer,
+    random_outfits,
+    single_image_outfit,
+    summarize,
+)
+from dlcr.prompts.tables import read_descriptions, read_descriptions_by_image, write_texts
 from dlcr.runtime import determinism, timing
 from dlcr.runtime.checkpoint import model_fingerprint
 from dlcr.runtime.progress import progress
@@ -33,25 +42,31 @@ def main(name: str) -> None:
     entry = lookup(params.outfits, "outfits", name)
     determinism.set_up()
     start = time.monotonic()
-    summarizer = load_summarizer(params.models.summarizer)
-    responses = read_descriptions(entry.dataset)
-    if entry.source == "random":
-        seed = seed_of("random outfits", params.seed, name)
-        made = random_outfits(summarizer, len(responses), params.summarize, seed)
-        outfits = {f"random-{index:04d}": outfit for index, outfit in enumerate(made)}
+    if entry.source == "vlm":
+        outfits = {
+            clothes: single_image_outfit(responses, seed_of("single image", params.seed, clothes))
+            for clothes, responses in read_descriptions_by_image(entry.descriptions).items()
+        }
     else:
-        outfits = summarize_all(summarizer, responses, params.summarize, params.seed)
+        responses = read_descriptions(entry.descriptions)
+        summarizer = load_summarizer(params.models.summarizer)
+        if entry.source == "random":
+            seed = seed_of("random outfits", params.seed, name)
+            made = random_outfits(summarizer, len(responses), params.summarize, seed)
+            outfits = {f"random-{index:04d}": outfit for index, outfit in enumerate(made)}
+        else:
+            outfits = summarize_all(summarizer, responses, params.summarize, params.seed)
     counts = count_origins(list(outfits.values()))
     excluded = [clothes for clothes, outfit in outfits.items() if outfit.origin == "empty"]
     rows = [{"clothes": clothes, **asdict(outfit)} for clothes, outfit in outfits.items() if clothes not in excluded]
     if not rows:
-        raise ValueError(f"{name}: no description of {entry.dataset} names any garment; see descriptions/")
+        raise ValueError(f"{name}: no description of {entry.descriptions} names any garment; see descriptions/")
     fingerprint = {
-        "model": model_fingerprint(params.models.summarizer),
+        "model": None if entry.source == "vlm" else model_fingerprint(params.models.summarizer),
         "origins": counts,
         "excluded": excluded,
         "source": entry.source,
-        "dataset": entry.dataset,
+        "descriptions": entry.descriptions,
     }
     write_texts(pd.DataFrame(rows), Path("outfits", f"{name}.parquet"), fingerprint)
     seconds = time.monotonic() - start

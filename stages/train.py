@@ -41,7 +41,8 @@ def main(name: str) -> None:
     )
     determinism.set_up()
     seeds = params.seeds if run.seeds is None else run.seeds
-    train_run(name, recipe, Path("data", run.dataset), Path("generated", run.generated), seeds, Path("runs", name))
+    dataset, generated = Path("data", run.dataset), Path("generated", run.generated)
+    train_run(name, recipe, dataset, generated, seeds, Path("runs", name), params.quality.minimum())
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Shared by all tests: one thread, offline hub, and the repository's root."""
 
 import os
+import secrets
 from pathlib import Path
 
 # Before any numerical library starts: tests share two cores.
@@ -8,6 +9,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["DLCR_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["DVC_NO_ANALYTICS"] = "1"
+
+# Ray reads these once, when it is imported. With a token of our own nobody else on the network can use a test's
+# cluster, and Ray writes none into the user's home.
+os.environ["RAY_AUTH_MODE"] = "token"
+os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
 import pytest
 
@@ -21,7 +28,8 @@ def repository() -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _no_dvc_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests never write into the checkout's own .dlcr: stages take its place from DVC_ROOT or the working directory."""
-    for name in ("DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME", "DLCR_ENGINE"):
+    ours = ("DLCR_ENGINE", "DLCR_EXECUTOR", "DLCR_WORKERS", "RAY_ADDRESS")
+    for name in ("DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME", *ours):
         monkeypatch.delenv(name, raising=False)

@@ -52,6 +52,14 @@ def test_command_line_of_an_engine(repository: Path, tmp_path: Path, engine: str
     assert ("keep-id" in words) == (engine == "podman")
 
 
+def test_a_stage_on_a_cluster_has_its_network_and_its_settings(repository: Path, tmp_path: Path) -> None:
+    result = run(repository, "vision", "true", PATH=recorder(tmp_path, "podman"), DLCR_ENGINE="podman",
+                 DLCR_EXECUTOR="ray", RAY_ADDRESS="head:6379", DLCR_WORKERS="4")  # fmt: skip
+    words = result.stdout.splitlines()
+    assert words[words.index("--network") + 1] == "host"
+    assert {"DLCR_EXECUTOR", "RAY_ADDRESS", "DLCR_WORKERS"} <= set(words)
+
+
 def test_an_experiment_outside_the_root_is_mounted_too(repository: Path, tmp_path: Path) -> None:
     root, temporary = tmp_path / "root", tmp_path / "elsewhere"
     root.mkdir()

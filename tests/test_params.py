@@ -82,7 +82,8 @@ def test_private_items_are_found_in_their_sections_and_written_once(repository: 
     ("section", "name", "expected"),
     [
         ("datasets", "ltcc", "datasets.ltcc: LTCC may not be redistributed, it belongs in private.datasets"),
-        ("outfits", "ltcc", "outfits.ltcc: made from private dataset 'ltcc', it belongs in private.outfits"),
+        ("descriptions", "ltcc", "descriptions.ltcc: made from private dataset 'ltcc', it belongs in private.descr"),
+        ("outfits", "ltcc", "outfits.ltcc: made from private descriptions 'ltcc', it belongs in private.outfits"),
         ("generated", "ltcc-inpainting", "generated.ltcc-inpainting: made from private dataset 'ltcc', it belongs"),
         ("queries", "ltcc", "queries.ltcc: made from private dataset 'ltcc', it belongs in private.queries"),
         ("runs", "ltcc-progressive", "runs.ltcc-progressive: made from private dataset 'ltcc', it belongs"),
@@ -140,14 +141,29 @@ def written(folder: Path, content: dict) -> Path:
         ("runs.paired.generated", "inpaintings", "runs.paired.generated: no generated named 'inpaintings'"),
         ("runs.paired.generated", "none", "runs.paired: mode none and generated none belong together"),
         ("evaluations.paired.run", "pair", "evaluations.paired.run: no runs named 'pair'"),
-        ("outfits.minicc.dataset", "mini", "outfits.minicc.dataset: no datasets named 'mini'"),
+        ("outfits.minicc.descriptions", "mini", "outfits.minicc.descriptions: no descriptions named 'mini'"),
+        ("descriptions.minicc.dataset", "mini", "descriptions.minicc.dataset: no datasets named 'mini'"),
+        ("descriptions.minicc.describer", "bli", "descriptions.minicc.describer: no describers named 'bli'"),
+        ("models.judge", "bli", "models.judge: no describers named 'bli'; there are instructblip, llava"),
+        ("generated.guided.discriminator", "d", "generated.guided.discriminator: no discriminators named 'd'"),
+        (
+            "generated.oracle.discriminator",
+            "minicc",
+            "generated.oracle: kind oracle has no sampler for a discriminator",
+        ),
+        ("discriminators.minicc.generated", "guided", "discriminators.minicc.generated: it needs a set that exists"),
+        ("discriminators.minicc.generated", "none", "discriminators.minicc.generated: it needs a set that exists"),
+        ("imported.random", {"dataset": "minicc"}, "imported.random: generated has an item of that name too"),
+        ("quality.min_alignment", 0.5, "quality.min_alignment: needs `alignment: true`"),
+        ("quality.min_seam", 1.5, "quality.min_seam: "),
+        ("parse.max_area", 0.005, "parse.max_area: expected more than min_area (0.01), found 0.005"),
         ("inpaint.size", [96, 0], "inpaint.size.1: "),
         ("report.a1.5", "fast", "report.a1.5: no evaluations named 'fast'"),
         ("private.runs", None, "private.runs: "),
         (
             "private.outfits.mine",
-            {"dataset": "mine", "source": "random"},
-            "private.outfits.mine.dataset: no datasets named 'mine'; there are minicc",
+            {"descriptions": "mine", "source": "random"},
+            "private.outfits.mine.descriptions: no descriptions named 'mine'; there are minicc, minicc-instructblip",
         ),
     ],
 )
@@ -185,5 +201,5 @@ def test_missing_key_missing_file_and_no_yaml(repository: Path, tmp_path: Path) 
 def test_lookup_lists_what_there_is(repository: Path) -> None:
     params = load_params(repository / "params.yaml")
     assert lookup(params.runs, "runs", "paired").mode == "paired"
-    with pytest.raises(ValueError, match="runs has no 'pair'; it has baseline, concat"):
+    with pytest.raises(ValueError, match="runs has no 'pair'; it has baseline, colour, concat"):
         lookup(params.runs, "runs", "pair")

@@ -1,14 +1,12 @@
 """The pipeline as its users run it, in a fresh clone, profile smoke: `dvc repro`, `dvc exp run`, `dvc metrics diff`."""
 
 import json
-import os
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from clones import command, make_clone, output, start
 from PIL import Image
 
 from dlcr.data import load_manifest
@@ -16,51 +14,17 @@ from dlcr.data import load_manifest
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
-def start(folder: Path, *words: str) -> subprocess.Popen:
-    """Starts a command in `folder`, with this Python's programs first on PATH."""
-    environment = {
-        **os.environ,
-        "COLUMNS": "300",
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-    }
-    return subprocess.Popen(
-        words, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-
-
-def output(process: subprocess.Popen) -> str:
-    """All that a command printed; a failed one fails the test with its last messages."""
-    printed, _ = process.communicate()
-    assert process.returncode == 0, f"{' '.join(process.args)}\n{printed[-6000:]}"
-    return printed
-
-
-def command(folder: Path, *words: str) -> str:
-    """Runs a command in `folder` and returns what it printed."""
-    return output(start(folder, *words))
-
-
-def make_clone(repository: Path, folder: Path) -> Path:
-    """What git would clone (this checkout's files, ignored ones left out), with profile smoke."""
-    listed = command(repository, "git", "ls-files", "--cached", "--others", "--exclude-standard")
-    for name in listed.splitlines():
-        if (repository / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(repository / name, folder / name)
-    command(folder, "git", "init", "--quiet")
-    command(folder, "git", "config", "user.name", "test")
-    command(folder, "git", "config", "user.email", "test@example.org")
-    command(folder, "dlcr", "profile", "use", "smoke")
-    return folder
-
-
 @pytest.fixture(scope="module")
 def clones(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Two clones after `dvc repro` and `make demo` (with this environment in place of a new one), at the same time."""
+    """Two clones after `dvc repro`, and `make demo` and `make tables` (with this environment in place of a new one)."""
     both = tuple(make_clone(repository, tmp_path_factory.mktemp(name) / "dlcr") for name in ("one", "another"))
-    demo = start(both[1], "make", "--assume-old=install", "demo", f"VENV={sys.prefix}")
+    make = ("make", "--assume-old=install", f"VENV={sys.prefix}")
+    demo = start(both[1], *make, "demo")
     command(both[0], "dvc", "repro")
     assert "\nDone. Open reports/index.html\n" in output(demo)
+    assert not (both[1] / "generated" / "guided").exists()  # no part of the headline table
+    assert (both[1] / "reports" / "tables" / "a1.md").read_bytes() == (both[0] / "reports/tables/a1.md").read_bytes()
+    assert "\nDone. Open reports/index.html\n" in command(both[1], *make, "tables")
     command(both[0], "git", "add", "--all")
     command(both[0], "git", "commit", "--quiet", "--message", "smoke")
     return both

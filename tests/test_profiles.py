@@ -12,8 +12,10 @@ from dlcr.params import Items, load_params
 
 PROFILES = ["ccvid", "last", "ltcc", "paper", "prcc", "vc-clothes"]
 FOLDERS = {
-    "datasets": ["data/{}", "masks/{}", "descriptions/{}.parquet"],
+    "datasets": ["data/{}", "masks/{}"],
+    "descriptions": ["descriptions/{}.parquet"],
     "outfits": ["outfits/{}.parquet"],
+    "discriminators": ["discriminators/{}"],
     "generated": ["generated/{}"],
     "queries": ["generated/queries-{}"],
     "runs": ["runs/{}"],

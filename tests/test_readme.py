@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-RUN_BY_CI = {"make test", "make demo"}
+RUN_BY_CI = {"make test", "make demo", "make tables"}
 RUN_BY_PIPELINE_TESTS = {
     "dvc repro",
     "dvc exp run -S k=20",
@@ -19,6 +19,7 @@ RUN_BY_PIPELINE_TESTS = {
     "dlcr profile list",
     "dlcr profile use prcc",
     "dvc repro prepare@prcc",
+    "dlcr import-released RELEASE --dataset prcc",  # tests/test_cli.py
 }
 
 
@@ -48,6 +49,17 @@ def test_the_example_of_evaluation_runs(repository: Path, capsys: pytest.Capture
     example = next(block for block in blocks((repository / "README.md").read_text(), "python") if "rng" in block)
     exec(compile(example, "README.md", "exec"), {})
     assert "Difference(mean=" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_example_of_expansion_runs(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(repository)
+    example = next(block for block in blocks((repository / "README.md").read_text(), "python") if "expander" in block)
+    names: dict = {}
+    exec(compile(example, "README.md", "exec"), names)
+    for image, mask, variant in zip(names["images"], names["masks"], names["variants"], strict=True):
+        assert (variant[~mask] == image[~mask]).all()
+        assert (variant[mask] != image[mask]).any()
 
 
 def test_links_and_pictures_exist(repository: Path) -> None:

@@ -5,6 +5,7 @@ from dlcr.data.images import Images, Masks, open_images, open_masks
 from dlcr.data.manifest import check_manifest, load_manifest, save_manifest
 from dlcr.data.readers import READERS, read_dataset
 from dlcr.data.shards import (
+    ALIGNMENT_SCHEMA,
     GENERATED_SCHEMA,
     IMAGE_SCHEMA,
     MASK_SCHEMA,
@@ -14,10 +15,12 @@ from dlcr.data.shards import (
     fingerprint,
     folder_fingerprint,
     read_table,
+    shard_paths,
     write_shard,
 )
 
 __all__ = [
+    "ALIGNMENT_SCHEMA",
     "GENERATED_SCHEMA",
     "IMAGE_SCHEMA",
     "MASK_SCHEMA",
@@ -38,5 +41,6 @@ __all__ = [
     "read_dataset",
     "read_table",
     "save_manifest",
+    "shard_paths",
     "write_shard",
 ]

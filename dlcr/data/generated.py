@@ -1,18 +1,30 @@
 """A generated set (G in Sec. 3.1): K re-clothed variants of every image, by (image_id, variant).
 
-Files are variant-major (variant-000-block-0000.arrow, ...): growing K adds files and changes none.
+Files are variant-major (variant-000-block-0000.arrow, ...): growing K adds files and changes none. The quality gate is
+applied when a set is opened: a variant that falls short of `minimum` counts as skipped, and nothing is made again when
+the thresholds change.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from dlcr.data.shards import GENERATED_SCHEMA, decode_rgb, fingerprint, read_table, shard_paths
+from dlcr.data.shards import (
+    ALIGNMENT_SCHEMA,
+    GENERATED_SCHEMA,
+    MEASURES,
+    decode_rgb,
+    fingerprint,
+    read_table,
+    shard_paths,
+)
 
-COLUMNS = tuple(name for name in GENERATED_SCHEMA.names if name != "image")
+ALIGNMENT = "alignment"
+"""Folder beside the shards, where asked: in shards of the same names, what a describer reads back of each prompt."""
+COLUMNS = (*(name for name in GENERATED_SCHEMA.names if name != "image"), "alignment")
 
 
 class Generated:
@@ -22,24 +34,26 @@ class Generated:
     K - 1, `fingerprint` what made the set. Cheap to send to worker processes, which open the shards again.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, minimum: Mapping[str, float]) -> None:
         self.folder = Path(folder)
+        self.minimum = dict(minimum)
         self._open()
 
     def _open(self) -> None:
         paths = shard_paths(self.folder)
         self.fingerprint = _common_fingerprint(paths)
         tables = [_checked(path) for path in paths]
-        self._table = pa.concat_tables(tables) if tables else GENERATED_SCHEMA.empty_table()
+        table = pa.concat_tables(tables) if tables else GENERATED_SCHEMA.empty_table()
+        self._table = _gate(_with_alignment(table, self.folder), self.minimum, self.folder)
         index = pd.DataFrame({name: self._table[name].to_pandas() for name in ("image_id", "variant")})
         self.variants = int(index["variant"].max()) + 1 if len(index) else 0
         self._rows, self.image_ids = _index(index, self.variants, self.folder)
 
     def __getstate__(self) -> dict:
-        return {"folder": self.folder}
+        return {"folder": self.folder, "minimum": self.minimum}
 
     def __setstate__(self, state: dict) -> None:
-        self.folder = state["folder"]
+        self.folder, self.minimum = state["folder"], state["minimum"]
 
     def __getattr__(self, name: str) -> object:
         # reached only after unpickling, for what `_open` sets
@@ -57,12 +71,12 @@ class Generated:
         return image_id in self._rows and 0 <= variant < self.variants
 
     def __getitem__(self, key: tuple[str, int]) -> np.ndarray | None:
-        data = self._value("image", *key)
+        data = self.encoded(*key)
         return None if data is None else decode_rgb(data, f"{self.folder}: {key[0]} variant {key[1]}")
 
     def encoded(self, image_id: str, variant: int) -> bytes | None:
         """Return the encoded bytes as stored, None if skipped."""
-        return self._value("image", image_id, variant)
+        return None if self.skipped(image_id, variant) else self._value("image", image_id, variant)
 
     def target_clothes(self, image_id: str, variant: int) -> str:
         """Return the clothes ID c_ij whose outfit the variant wears."""
@@ -73,7 +87,7 @@ class Generated:
         return self._value("prompt", image_id, variant)
 
     def skipped(self, image_id: str, variant: int) -> str:
-        """Return why the variant was not made, "" if it was."""
+        """Return why the variant was not made, or was dropped ("quality: ..."); "" if it is there."""
         return self._value("skipped", image_id, variant)
 
     def table(self, columns: Sequence[str] = COLUMNS) -> pd.DataFrame:
@@ -92,13 +106,48 @@ class Generated:
         return self._table[column][int(self._rows[image_id][variant])].as_py()
 
 
-def open_generated(folder: str | Path) -> Generated:
+def open_generated(folder: str | Path, minimum: Mapping[str, float] | None = None) -> Generated:
     """Open the generated set in `folder`; without *.arrow files it is the empty set.
 
+    minimum: by measure (change, seam, spread, smoothness, alignment) what a variant must reach; others are dropped. A
+    measure that a set does not have (imported ones) drops nothing.
+
     Raises FileNotFoundError for a missing folder, ValueError for a damaged shard, files of different sets
-    together, and images that lack a variant or have one twice.
+    together, images that lack a variant or have one twice, and a minimum of alignment where it was not measured.
     """
-    return Generated(folder)
+    return Generated(folder, minimum or {})
+
+
+def _with_alignment(table: pa.Table, folder: Path) -> pa.Table:
+    """The rows with a column `alignment`, null where it was not measured."""
+    if not (folder / ALIGNMENT).is_dir():
+        return table.append_column("alignment", pa.nulls(table.num_rows, pa.float32()))
+    keys = ["image_id", "variant"]
+    parts = [read_table(path).replace_schema_metadata() for path in shard_paths(folder / ALIGNMENT)]
+    measured = pa.concat_tables(parts or [ALIGNMENT_SCHEMA.empty_table()]).to_pandas().set_index(keys)["alignment"]
+    rows = pd.MultiIndex.from_frame(table.select(keys).to_pandas())
+    return table.append_column("alignment", pa.array(measured.reindex(rows), pa.float32(), from_pandas=True))
+
+
+def _gate(table: pa.Table, minimum: Mapping[str, float], folder: Path) -> pa.Table:
+    """The rows, those that fall short of a minimum marked as skipped by the first measure they fail."""
+    unknown = sorted(set(minimum) - {*MEASURES, "alignment"})
+    if unknown:
+        raise ValueError(f"no measure {unknown[0]!r} to have a minimum; there are {', '.join(MEASURES)}, alignment")
+    wanted = {name: value for name, value in minimum.items() if value > 0}
+    if "alignment" in wanted and table.num_rows and not (folder / ALIGNMENT).is_dir():
+        raise ValueError(
+            f"{folder}: quality.min_alignment needs the folder {ALIGNMENT}/; run the set's stage inpaint again"
+        )
+    frame = table.select(["skipped", *MEASURES, "alignment"]).to_pandas()
+    skipped = frame["skipped"].to_numpy(dtype=object)
+    for name, least in wanted.items():
+        short = (frame[name] < least).to_numpy() & (skipped == "")
+        # rounded down, so that no value reads as if it reached the least one
+        values = np.floor(frame.loc[short, name].to_numpy(np.float64) * 1e4) / 1e4
+        skipped[short] = [f"quality: {name} {value:g} < {least:g}" for value in values]
+    place = table.column_names.index("skipped")
+    return table.set_column(place, "skipped", pa.array(skipped, pa.string()))
 
 
 def _checked(path: Path) -> pa.Table:

@@ -18,6 +18,8 @@ from dlcr.runtime.files import atomic_path, is_part
 
 MAX_PIXELS = 64_000_000
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")
+MEASURES = ("change", "seam", "spread", "smoothness")
+"""What is measured of every variant when it is made (`dlcr.inpainting.quality`); null where there is none."""
 _METADATA = b"dlcr"
 
 
@@ -46,7 +48,11 @@ GENERATED_SCHEMA = pa.schema(
         _field("image", pa.binary(), nullable=True),
         _field("checksum", pa.string()),
         _field("skipped", pa.string()),
+        *(_field(name, pa.float32(), nullable=True) for name in MEASURES),
     ]
+)
+ALIGNMENT_SCHEMA = pa.schema(
+    [_field("image_id", pa.string()), _field("variant", pa.int16()), _field("alignment", pa.float32(), nullable=True)]
 )
 
 

@@ -1,25 +1,25 @@
 """Which outfit goes on which image, and the diffusion that puts it there."""
 
+from dlcr.inpainting.alignment import align_set, alignment_judge
 from dlcr.inpainting.assign import assign_outfits
 from dlcr.inpainting.diffusion import load_inpainter
 from dlcr.inpainting.expander import Expander
-from dlcr.inpainting.generate import (
-    Counts,
-    generate_set,
-    inpainting_painter,
-    oracle_painter,
-    plan_set,
-    standard_painter,
-)
+from dlcr.inpainting.generate import Counts, generate_set, plan_set
+from dlcr.inpainting.painters import Chunk, Painter, Sample, colour_painter, diffusion_painter, oracle_painter
 
 __all__ = [
+    "Chunk",
     "Counts",
     "Expander",
+    "Painter",
+    "Sample",
+    "align_set",
+    "alignment_judge",
     "assign_outfits",
+    "colour_painter",
+    "diffusion_painter",
     "generate_set",
-    "inpainting_painter",
     "load_inpainter",
     "oracle_painter",
     "plan_set",
-    "standard_painter",
 ]

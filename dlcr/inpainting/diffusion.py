@@ -13,7 +13,9 @@ Where the networks work in bfloat16, the sampler's own state stays in float32.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +28,8 @@ from torch.nn import functional
 from dlcr.runtime.checkpoint import find_checkpoint
 
 SOLVERS = ("ddim", "dpm++")
+Correction = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(latents x_t, timestep, cumulative alpha of that step) to what is added to the network's prediction."""
 WEIGHTS = ("unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "text_encoder/model")
 
 
@@ -137,11 +141,17 @@ def sample(
     guidance: float,
     solver: str,
     strength: float = 1.0,
+    guidance_share: float = 1.0,
+    reuse_every: int = 1,
+    correction: Correction | None = None,
 ) -> Tensor:
     """Denoise N latents [N, C, h, w] with classifier-free guidance; sample i uses row i of every argument.
 
     texts [N, L, D]; empty [L, D], the embedding of "" (guidance 1 does without); seeds: of each sample's noise.
     strength: share of the noise that a canvas with a `start` is given, and of the `steps` that are then made.
+    guidance_share: share of the steps, the first ones, with guidance; the others take one pass of the U-Net, not two.
+    reuse_every: the U-Net's deep blocks are computed in every n-th step only (`deep_features`); 1: in each.
+    correction: what is added to the network's prediction (discriminator guidance, Sec. 12).
     """
     scheduler = make_scheduler(pipeline, solver)
     scheduler.set_timesteps(steps, device=pipeline.device)
@@ -150,21 +160,61 @@ def sample(
     if canvas.start is not None:
         first = steps - max(1, min(steps, int(steps * strength)))
         times = times[first:]
-        scheduler.set_begin_index(first)
+        if hasattr(scheduler, "set_begin_index"):  # DDIM goes by the timestep alone
+            scheduler.set_begin_index(first)
         latents = scheduler.add_noise(canvas.start, noise, times[:1].repeat(len(noise)))
-    guided = guidance > 1
-    context = torch.cat([empty.expand_as(texts), texts]) if guided else texts
+    guided_steps = math.ceil(guidance_share * len(times)) if guidance > 1 else 0
+    context = torch.cat([empty.expand_as(texts), texts])
     known = torch.cat([canvas.hole, canvas.around], 1)
-    for time in times:
-        inputs = torch.cat([scheduler.scale_model_input(latents, time), known], 1)
-        inputs = torch.cat([inputs, inputs]) if guided else inputs
-        inputs = inputs.to(pipeline.unet.dtype, memory_format=torch.channels_last)
-        predicted = pipeline.unet(inputs, time, context, return_dict=False)[0].float()
-        if guided:
-            without, within = predicted.chunk(2)
-            predicted = without + guidance * (within - without)
-        latents = scheduler.step(predicted, time, latents, return_dict=False)[0]
+    with deep_features(pipeline.unet, reuse_every > 1) as reuse:
+        for number, time in enumerate(times):
+            guided = number < guided_steps
+            # What was computed for twice the batch does not fit the first step without guidance.
+            reuse(number % reuse_every != 0 and number != guided_steps)
+            inputs = torch.cat([scheduler.scale_model_input(latents, time), known], 1)
+            inputs = torch.cat([inputs, inputs]) if guided else inputs
+            inputs = inputs.to(pipeline.unet.dtype, memory_format=torch.channels_last)
+            predicted = pipeline.unet(inputs, time, context if guided else texts, return_dict=False)[0].float()
+            if guided:
+                without, within = predicted.chunk(2)
+                predicted = without + guidance * (within - without)
+            if correction is not None:
+                predicted = predicted + correction(latents, time, scheduler.alphas_cumprod[time.cpu()])
+            latents = scheduler.step(predicted, time, latents, return_dict=False)[0]
     return latents
+
+
+@contextmanager
+def deep_features(unet: torch.nn.Module, enabled: bool) -> Iterator[Callable[[bool], None]]:
+    """Step caching: yields `reuse(yes)`, which says whether the next passes compute all of the U-Net or only its
+    outermost blocks, with the output of the deep ones as it was in the last full pass.
+
+    Neighbouring steps differ little in these (DeepCache, Ma et al., CVPR 2024); a pass without them costs a fraction.
+    """
+    if not enabled:
+        yield lambda yes: None
+        return
+    kept: dict[torch.nn.Module, object] = {}
+    state = {"reuse": False}
+    deep = [*unet.down_blocks[1:], unet.mid_block, *unet.up_blocks[:-1]]
+
+    def wrap(module: torch.nn.Module) -> None:
+        whole = module.forward
+
+        def forward(*arguments: object, **keywords: object) -> object:
+            if not state["reuse"]:
+                kept[module] = whole(*arguments, **keywords)
+            return kept[module]
+
+        module.forward = forward
+
+    for module in deep:
+        wrap(module)
+    try:
+        yield lambda yes: state.update(reuse=yes)
+    finally:
+        for module in deep:
+            del module.forward  # that of its class shows again
 
 
 def draw_noise(seeds: Sequence[int], shape: Sequence[int]) -> Tensor:
@@ -183,8 +233,8 @@ def make_scheduler(pipeline: StableDiffusionInpaintPipeline, solver: str) -> Sch
 
 @torch.no_grad()
 def decode(pipeline: StableDiffusionInpaintPipeline, latents: Tensor) -> np.ndarray:
-    """Latents [N, C, h, w] to images uint8 [N, H, W, 3]."""
+    """Latents [N, C, h, w] to images uint8 [N, H, W, 3]; what is no number, as from half precision, is gray."""
     vae = pipeline.vae
     latents = (latents / vae.config.scaling_factor).to(vae.dtype, memory_format=torch.channels_last)
-    pixels = vae.decode(latents, return_dict=False)[0].float().clamp(-1, 1)
+    pixels = vae.decode(latents, return_dict=False)[0].float().nan_to_num(0).clamp(-1, 1)
     return ((pixels + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()

@@ -8,20 +8,31 @@ Pixels outside a mask are bit-identical to the original's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
 
 from dlcr.inpainting.diffusion import SOLVERS, Canvas, decode, embed, factor, load_inpainter, prepare, sample
+from dlcr.inpainting.discriminator import guidance as guidance_of
+from dlcr.inpainting.discriminator import load_discriminator
+from dlcr.runtime.memory import Batch
+
+T = TypeVar("T")
 
 
 class Expander:
     """An inpainting model with its sampler's settings; defaults are the paper's (Sec. 4.1 of DLCR).
 
     model: folder or `owner/name@revision`. size: (height, width) at which the model works, images are resized to it
-    and back. batch: samples denoised together, a matter of speed and memory only. strength: see `restyle`.
+    and back. batch: samples denoised together, a matter of speed and memory only; where a GPU's memory is too small it
+    is halved. strength: see `restyle`. guidance_share and reuse_every save time and change the picture: see
+    `diffusion.sample`. discriminator: folder of a trained one that guides every sample (Sec. 12) with this weight, at
+    timesteps t with times[0] < t <= times[1].
     """
 
     def __init__(
@@ -35,20 +46,37 @@ class Expander:
         batch: int = 8,
         dtype: str = "float32",
         strength: float = 1.0,
+        guidance_share: float = 1.0,
+        reuse_every: int = 1,
+        discriminator: str | None = None,
+        weight: float = 1.0,
+        times: tuple[int, int] = (200, 1000),
     ) -> None:
         if solver not in SOLVERS:
             raise ValueError(f"unknown solver {solver!r}, expected one of: {', '.join(SOLVERS)}")
-        if steps < 1 or batch < 1 or guidance < 1 or not 0 < strength <= 1:
+        if min(steps, batch, guidance, reuse_every) < 1 or not 0 < strength <= 1 or not 0 <= guidance_share <= 1:
             raise ValueError(
-                f"expected steps, batch and guidance of at least 1 and 0 < strength <= 1, got steps {steps}, "
-                f"batch {batch}, guidance {guidance}, strength {strength}"
+                f"expected steps, batch, guidance and reuse_every of at least 1, 0 < strength <= 1 and "
+                f"0 <= guidance_share <= 1, got steps {steps}, batch {batch}, guidance {guidance}, "
+                f"reuse_every {reuse_every}, strength {strength}, guidance_share {guidance_share}"
             )
         self.pipeline = load_inpainter(model, dtype)
         cell = factor(self.pipeline)
         if size[0] % cell or size[1] % cell:
             raise ValueError(f"size {size[0]}x{size[1]}: {model} needs multiples of {cell}")
         self.size, self.batch = size, batch
-        self._sampler = {"steps": steps, "guidance": guidance, "solver": solver, "strength": strength}
+        self._fitting = Batch(batch)
+        self._sampler = {
+            "steps": steps,
+            "guidance": guidance,
+            "solver": solver,
+            "strength": strength,
+            "guidance_share": guidance_share,
+            "reuse_every": reuse_every,
+        }
+        if discriminator is not None:
+            loaded = load_discriminator(discriminator, self.pipeline)
+            self._sampler["correction"] = partial(guidance_of, loaded, weight=weight, times=times)
         self._texts: dict[str, torch.Tensor] = {}
 
     def expand(
@@ -63,22 +91,24 @@ class Expander:
         """
         self._check(images, prompts, seeds, masks)
         canvas = self.prepare(images, masks)
-        return self.paint(canvas, range(len(images)), images, masks, prompts, seeds)
+        return self.paint(canvas, range(len(images)), images, masks, prompts, seeds, lambda _, variant: variant)
 
     def restyle(self, images: Sequence[np.ndarray], prompts: Sequence[str], seeds: Sequence[int]) -> list[np.ndarray]:
         """*Standard diffusion* (Table A1): image to image without a mask, from the image with `strength` noise."""
         self._check(images, prompts, seeds, None)
         canvas = self.prepare(images, None)
-        return self.paint(canvas, range(len(images)), images, None, prompts, seeds)
+        return self.paint(canvas, range(len(images)), images, None, prompts, seeds, lambda _, variant: variant)
 
     def prepare(self, images: Sequence[np.ndarray], masks: Sequence[np.ndarray] | None) -> Canvas:
-        """Encode images (and masks) once for any number of variants."""
-        parts = []
-        for start in range(0, len(images), self.batch):
-            rows = slice(start, start + self.batch)
-            small = np.stack([_resize(image, self.size) for image in images[rows]])
-            holes = None if masks is None else np.stack([_resize_mask(mask, self.size) for mask in masks[rows]])
-            parts.append(prepare(self.pipeline, small, holes))
+        """Encode images (and masks) once for any number of variants; without masks each whole image is painted."""
+
+        def encode(rows: Sequence[int]) -> list[Canvas]:
+            small = np.stack([_resize(images[row], self.size) for row in rows])
+            holes = None if masks is None else np.stack([_resize_mask(masks[row], self.size) for row in rows])
+            canvas = prepare(self.pipeline, small, holes)
+            return [canvas.rows([place]) for place in range(len(rows))]
+
+        parts = self._fitting.run(encode, range(len(images)))
         start = None if masks is not None else torch.cat([part.start for part in parts])
         return Canvas(torch.cat([part.hole for part in parts]), torch.cat([part.around for part in parts]), start)
 
@@ -90,19 +120,28 @@ class Expander:
         masks: Sequence[np.ndarray] | None,
         prompts: Sequence[str],
         seeds: Sequence[int],
-    ) -> list[np.ndarray]:
-        """One variant of each of these rows of a canvas, put into the images and masks of the same rows."""
-        painted: list[np.ndarray] = []
-        for start in range(0, len(rows), self.batch):
-            part = slice(start, start + self.batch)
-            texts = torch.stack([self._text(prompt) for prompt in prompts[part]])
-            latents = sample(
-                self.pipeline, canvas.rows(rows[part]), texts, self._text(""), seeds[part], **self._sampler
-            )
-            painted.extend(decode(self.pipeline, latents))
-        if masks is None:
-            return [_resize(new, old.shape[:2]) for new, old in zip(painted, images, strict=True)]
-        return [composite(new, old, mask) for new, old, mask in zip(painted, images, masks, strict=True)]
+        finish: Callable[[int, np.ndarray], T],
+    ) -> list[T]:
+        """One variant of each of these rows of a canvas, put into the images and masks of the same places.
+
+        `finish(place, variant)` makes of each what is returned, in a thread beside the denoising of the next batch.
+        """
+
+        def put(place: int, new: np.ndarray) -> T:
+            old = images[place]
+            variant = _resize(new, old.shape[:2]) if masks is None else composite(new, old, masks[place])
+            return finish(place, variant)
+
+        with ThreadPoolExecutor(1) as pool:
+
+            def denoise(places: Sequence[int]) -> list[Future[T]]:
+                texts = torch.stack([self._text(prompts[place]) for place in places])
+                part = canvas.rows([rows[place] for place in places])
+                noise = [seeds[place] for place in places]
+                latents = sample(self.pipeline, part, texts, self._text(""), noise, **self._sampler)
+                return [pool.submit(put, *pair) for pair in zip(places, decode(self.pipeline, latents), strict=True)]
+
+            return [future.result() for future in self._fitting.run(denoise, range(len(rows)))]
 
     def _text(self, prompt: str) -> torch.Tensor:
         if prompt not in self._texts:

@@ -1,11 +1,12 @@
 """Images to clothes masks."""
 
-from dlcr.parsing.parser import Parser, clothes_labels, label_maps, load_parser, parse_clothes
+from dlcr.parsing.parser import Parser, clothes_labels, label_maps, load_parser, mask_status, parse_clothes
 
 __all__ = [
     "Parser",
     "clothes_labels",
     "label_maps",
     "load_parser",
+    "mask_status",
     "parse_clothes",
 ]

@@ -2,22 +2,25 @@
 
     parser = load_parser("models/mini/parser")          # or "mattmdjaga/segformer_b2_clothes@<commit>"
     masks = parse_clothes(parser, images, batch=64)     # True = clothes = to be inpainted
+    load_parser("yisol/IDM-VTON@<commit>:humanparsing/parsing_lip.onnx")   # SCHP, the paper's parser
 
-Any Hugging Face semantic segmentation model whose labels name body parts and garments will do.
+Any Hugging Face semantic segmentation model whose labels name body parts and garments will do (`huggingface.py`),
+and so will SCHP's ONNX exports (`schp.py`). Both enlarge the logits bilinearly to each image's own size and take the
+best label there: a label map resized afterwards has blocky borders, and a mask resized and thresholded grows or
+shrinks. Where a mask has to be resized all the same, it is resized by nearest neighbour.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from scipy.ndimage import binary_dilation
-from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 
-from dlcr.runtime.checkpoint import device, find_checkpoint
+from dlcr.parsing import huggingface, schp
+from dlcr.runtime.memory import Batch
 
 
 def _words(text: str) -> frozenset[str]:
@@ -25,52 +28,53 @@ def _words(text: str) -> frozenset[str]:
 
 
 CLOTHES_WORDS = _words(
-    "upper lower clothes top tops shirt shirts blouse sweater hoodie jacket coat coats vest cardigan suit "
-    "dress dresses jumpsuit jumpsuits skirt skirts pants trousers jeans shorts leggings belt socks "
-    "shoe shoes boot boots footwear"
+    "upper lower clothes clothing top tops shirt shirts blouse sweater sweatshirt hoodie jacket coat coats vest "
+    "cardigan suit dress dresses jumpsuit jumpsuits skirt skirts pants trousers jeans shorts leggings tights "
+    "stockings belt sock socks shoe shoes boot boots sandal sandals footwear "
+    "collar lapel epaulette sleeve neckline pocket zipper"
 )
 OTHER_WORDS = _words(
-    "skin body hair face head hat cap helmet sunglasses glasses eyewear bag bags backpack scarf glove gloves "
-    "arm arms leg legs hand hands foot feet torso neck background"
+    "skin body hair face lip lips teeth head hat cap helmet sunglasses glasses eyewear bag bags backpack scarf glove "
+    "gloves arm arms leg legs hand hands foot feet torso neck background"
 )
 """A label with one of these words is not clothes whatever else it says ("lower body skin", "upper arm")."""
 
 
 @dataclass(frozen=True)
 class Parser:
-    """A loaded parser; `clothes` are the label numbers that belong in the mask."""
+    """A loaded parser.
 
-    model: torch.nn.Module
-    processor: object
+    clothes: the label numbers that belong in the mask. work: one batch of uint8 RGB images [H, W, 3] of any sizes to
+    their label maps, uint8 [H, W]; it holds all that depends on the model, so whoever has to cut a batch that does
+    not fit into memory calls it again on the halves.
+    """
+
     clothes: tuple[int, ...]
+    work: Callable[[Sequence[np.ndarray]], list[np.ndarray]]
 
 
 def load_parser(model: str) -> Parser:
-    """Loads a segmentation model from a folder or `repo@revision`, in evaluation mode.
+    """Loads a segmentation model from a folder or `repo@revision`, or SCHP from an ONNX file.
 
-    Raises FileNotFoundError or OSError if it isn't there, ValueError if none of its labels is a garment.
+    An ONNX file is a local path or `repo@revision:path/in/the/repo.onnx`. Raises FileNotFoundError or OSError if the
+    model isn't there, ValueError if it is not of a kind that can be used or none of its labels is a garment.
     """
-    checkpoint = find_checkpoint(model)
-    # One backend everywhere: torchvision resizes a little differently, and masks must not depend on what is
-    # installed.
-    processor = AutoImageProcessor.from_pretrained(checkpoint.location, backend="pil", **checkpoint.arguments())
-    network = AutoModelForSemanticSegmentation.from_pretrained(checkpoint.location, **checkpoint.weights())
-    clothes = clothes_labels(network.config.id2label)
+    labels, work = (schp if model.endswith(".onnx") else huggingface).load(model)
+    clothes = clothes_labels(labels)
     if not clothes:
-        labels = ", ".join(str(label) for label in network.config.id2label.values())
-        raise ValueError(f"{model}: none of its labels is upper clothes, lower clothes or footwear: {labels}")
-    return Parser(network.to(device()).eval(), processor, clothes)
+        names = ", ".join(str(label) for label in labels.values())
+        raise ValueError(f"{model}: none of its labels is upper clothes, lower clothes or footwear: {names}")
+    return Parser(clothes, work)
 
 
 def clothes_labels(id2label: dict[int, str]) -> tuple[int, ...]:
     """The numbers of the labels that name upper clothes, lower clothes or footwear, sorted.
 
-    Whole words count, so "Left-shoe", "Upper-clothes" and "pants" are found and "Left-leg", "Hat" or "Bag"
-    are not.
+    Whole words count, so "Left-shoe", "UpperClothes" and "pants" are found and "Left-leg", "Hat" or "Bag" are not.
     """
     chosen = []
     for number, label in id2label.items():
-        words = set(re.findall(r"[a-z]+", str(label).casefold()))
+        words = {word.casefold() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", str(label))}
         if words & CLOTHES_WORDS and not words & OTHER_WORDS:
             chosen.append(int(number))
     return tuple(sorted(chosen))
@@ -79,30 +83,19 @@ def clothes_labels(id2label: dict[int, str]) -> tuple[int, ...]:
 def label_maps(parser: Parser, images: Sequence[np.ndarray], batch: int) -> list[np.ndarray]:
     """Label numbers of every pixel, uint8 [H, W] at each image's own size, for uint8 RGB images [H, W, 3].
 
-    The logits are enlarged bilinearly to the image's size before the best label is taken: a label map resized
-    afterwards would have blocky borders, and a resized binary mask would grow or shrink. Raises ValueError
-    for anything but RGB.
+    `batch` images are parsed at once, fewer where a GPU's memory is too small. Raises ValueError for anything but RGB
+    and for an image without pixels.
     """
     for index, image in enumerate(images):
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
             raise ValueError(f"image {index}: expected uint8 [H, W, 3], found {image.dtype} {list(image.shape)}")
-    maps = []
-    for first in range(0, len(images), batch):
-        part = images[first : first + batch]
-        pixels = parser.processor(list(part), return_tensors="pt", input_data_format="channels_last")["pixel_values"]
-        with torch.inference_mode():
-            logits = parser.model(pixel_values=pixels.to(parser.model.device, parser.model.dtype)).logits.float()
-            maps += [
-                _enlarge(row, image.shape[:2]).argmax(0).to(torch.uint8).cpu().numpy()
-                for row, image in zip(logits, part, strict=True)
-            ]
-    return maps
+    return Batch(batch).run(parser.work, images)
 
 
 def parse_clothes(parser: Parser, images: Sequence[np.ndarray], batch: int, dilation: int = 0) -> list[np.ndarray]:
     """Masks of the clothes, bool [H, W] at each image's own size (PAPER: stage 1, step 1).
 
-    `dilation` grows a mask by that many pixels in all eight directions.
+    `dilation` grows a mask by that many pixels in all eight directions. Raises what `label_maps` raises.
     """
     masks = [np.isin(labels, parser.clothes) for labels in label_maps(parser, images, batch)]
     if dilation:
@@ -110,6 +103,13 @@ def parse_clothes(parser: Parser, images: Sequence[np.ndarray], batch: int, dila
     return masks
 
 
-def _enlarge(logits: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """Logits [C, h, w] at another size, bilinear."""
-    return torch.nn.functional.interpolate(logits[None], size=size, mode="bilinear", align_corners=False)[0]
+def mask_status(area: float, min_area: float, max_area: float) -> str:
+    """What a mask covering the share `area` of its image is good for: "ok", "empty" or "implausible".
+
+    Empty: less than `min_area`, there is nothing to inpaint. Implausible: more than `max_area`, the parser took the
+    background or the whole person for clothes. Masks of either kind are kept and recorded, and not inpainted. All
+    three are shares between 0 and 1.
+    """
+    if area < min_area:
+        return "empty"
+    return "implausible" if area > max_area else "ok"

@@ -157,7 +157,7 @@ def train(model: LlavaForConditionalGeneration, processor: LlavaProcessor, scene
     train_tower(model.model.vision_tower.embeddings.backbone, processor, scenes, recipe)
     model.train()
     model.set_attn_implementation("eager")  # the fused attention's backward pass is slow on CPUs
-    batches = _batches(scenes, processor, recipe)
+    batches = training_batches(scenes, processor, recipe)
     parameters = list(model.parameters())
     optimizer = torch.optim.AdamW(parameters, recipe.rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.rate, recipe.steps, pct_start=0.1)
@@ -187,7 +187,7 @@ def train_tower(trunk: nn.Module, processor: LlavaProcessor, scenes: Pool, recip
     measures = (measures - measures.mean(0)) / measures.std(0)
 
     def maps_of(pictures: torch.Tensor) -> torch.Tensor:
-        pixels = _as_processed(pictures.permute(0, 3, 1, 2).float(), processor)
+        pixels = as_processed(pictures.permute(0, 3, 1, 2).float(), processor)
         return trunk(pixels.contiguous(memory_format=torch.channels_last)).feature_maps[-1]
 
     plan = backbone.Recipe(
@@ -230,14 +230,15 @@ class Batch(NamedTuple):
     question: str
 
 
-def _as_processed(pictures: torch.Tensor, processor: LlavaProcessor) -> torch.Tensor:
+def as_processed(pictures: torch.Tensor, processor: LlavaProcessor) -> torch.Tensor:
     """What the image processor makes of float pictures [N, 3, H, W] in [0, 255], as one tensor operation."""
     images = processor.image_processor
+    size = (images.size["height"], images.size["width"])
     mean, std = (torch.tensor(values)[:, None, None] for values in (images.image_mean, images.image_std))
-    return (functional.interpolate(pictures, size=SIZE, mode="bilinear") / 255 - mean) / std
+    return (functional.interpolate(pictures, size=size, mode="bilinear") / 255 - mean) / std
 
 
-def _batches(scenes: Pool, processor: LlavaProcessor, recipe: Recipe) -> Iterator[Batch]:
+def training_batches(scenes: Pool, processor: LlavaProcessor, recipe: Recipe) -> Iterator[Batch]:
     """Endless batches; pictures are mirrored and moved by a pixel or two at random."""
     rng = np.random.default_rng(recipe.seed)
     while True:
@@ -246,7 +247,7 @@ def _batches(scenes: Pool, processor: LlavaProcessor, recipe: Recipe) -> Iterato
         pictures = np.where(rng.random(len(rows))[:, None, None, None] < 0.5, pictures[:, :, ::-1], pictures)
         y, x = rng.integers(0, 5, size=2)
         pictures = np.pad(pictures, ((0, 0), (2, 2), (2, 2), (0, 0)), "edge")[:, y : y + 96, x : x + 48]
-        pixels = _as_processed(torch.from_numpy(pictures).permute(0, 3, 1, 2).float(), processor)
+        pixels = as_processed(torch.from_numpy(pictures).permute(0, 3, 1, 2).float(), processor)
         yield Batch(rows, pixels, QUESTIONS[rng.integers(len(QUESTIONS)) if rng.random() < 0.5 else 0])
 
 

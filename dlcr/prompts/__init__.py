@@ -9,6 +9,7 @@ from dlcr.prompts.summarizer import (
     count_origins,
     load_summarizer,
     random_outfits,
+    single_image_outfit,
     summarize,
 )
 
@@ -23,6 +24,7 @@ __all__ = [
     "load_summarizer",
     "offered_items",
     "random_outfits",
+    "single_image_outfit",
     "summarize",
     "vote",
 ]

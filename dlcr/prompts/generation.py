@@ -59,17 +59,22 @@ def generate_texts(
     sampling = LogitsProcessorList([SeededSampling(seeds, temperature, top_p)] if temperature > 0 else [])
     with torch.inference_mode():
         tokens = model.generate(**inputs, generation_config=settings, logits_processor=sampling)
-    texts = tokenizer.batch_decode(tokens[:, prompts.shape[1] :], skip_special_tokens=True)
+    # A decoder alone repeats the prompt before its answer; behind an encoder (T5) there is the answer only.
+    encoder = model.config.get_text_config().is_encoder_decoder
+    answers = tokens if encoder else tokens[:, prompts.shape[1] :]
+    texts = tokenizer.batch_decode(answers, skip_special_tokens=True)
     return [text.strip() for text in texts]
 
 
-def prepare_tokenizer(tokenizer: object, model: str) -> None:
-    """Makes batches possible (padding on the left, with the end token if there is no other).
+def require_chat_template(owner: object, model: str) -> None:
+    """Raises ValueError if the tokenizer or processor `owner` of `model` has no chat template."""
+    if not owner.chat_template:
+        kind = type(owner).__name__
+        raise ValueError(f"{model}: its {kind} has no chat template; choose a chat or instruct version of the model")
 
-    Raises ValueError if the model has no chat template.
-    """
-    if not tokenizer.chat_template:
-        raise ValueError(f"{model}: the tokenizer has no chat template; choose a chat or instruct version of the model")
+
+def pad_on_the_left(tokenizer: object) -> None:
+    """Makes batches possible: answers follow prompts at once, and without a padding token the end token pads."""
     tokenizer.padding_side = "left"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token

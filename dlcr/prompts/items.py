@@ -51,7 +51,7 @@ _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 
 def normalise(text: str) -> str:
     """Lower case, one space between words, one spelling for what English spells in several ways."""
-    text = unicodedata.normalize("NFKC", text[:MAX_CHARACTERS]).casefold()
+    text = unicodedata.normalize("NFKC", text[:MAX_CHARACTERS])[:MAX_CHARACTERS].casefold()  # NFKC can make many of one
     for pattern, replacement in _SAME:
         text = re.sub(pattern, replacement, text)
     return " ".join(text.split())
@@ -60,8 +60,9 @@ def normalise(text: str) -> str:
 def three_items(text: str) -> tuple[str, str, str] | None:
     """The three normalised items of `upper| lower| footwear`, or None if the text isn't exactly of this form.
 
-    An item is one to MAX_WORDS words of letters and digits, in any script; one whose noun is known must stand
-    in the place of its body part, and must be the only garment there.
+    An item is one to MAX_WORDS words of letters and digits, in any script that writes without combining marks
+    (Hindi and Thai need them); one whose noun is known must stand in the place of its body part, and must be the
+    only garment there.
     """
     if len(text) > MAX_CHARACTERS or len(pieces := text.split("|")) != 3:
         return None

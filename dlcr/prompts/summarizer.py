@@ -5,21 +5,32 @@
     shoes", "model", ...)
 
 The answer is never trusted: it must name three garments that the responses support, else the vote over the
-responses takes its place, in one body part or in all.
+responses takes its place, in one body part or in all. Without a language model, `single_image_outfit` takes the
+response to one image as it is (Table A3, "LLaVA only").
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
+import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from dlcr.prompts.generation import generate_texts, prepare_tokenizer
-from dlcr.prompts.items import PARTS, count_items, most_frequent, offered_items, outfit_text, three_items
+from dlcr.prompts.generation import generate_texts, pad_on_the_left, require_chat_template
+from dlcr.prompts.items import (
+    MAX_CHARACTERS,
+    PARTS,
+    count_items,
+    most_frequent,
+    offered_items,
+    outfit_text,
+    three_items,
+)
 from dlcr.runtime.checkpoint import device, find_checkpoint
 from dlcr.runtime.seeds import seed_of
 
@@ -27,6 +38,8 @@ RANDOM_INSTRUCTION = "Name random clothing items for the upper body, the lower b
 """What the language model is asked without any image (baseline "random prompts", Table A1)."""
 RANDOM_ATTEMPTS = 20
 RANDOM_BATCH = 16
+MAX_LETTERS = 64
+"""Of a word in a request; what has no spaces must not become a request of any length."""
 
 
 class Settings(Protocol):
@@ -52,8 +65,8 @@ class Outfit:
     """One outfit text and how it came about.
 
     `origin`: "model" (the answer as it is), "repaired" (the answer with corrected form, or with body parts
-    decided by the vote), "vote" (nothing of the answer was usable), "empty" (no response names a garment:
-    `prompt` is ""). `answer`: what the model said.
+    decided by the vote or drawn from other answers), "vote" (nothing of the answer was usable), "empty" (no
+    response names a garment: `prompt` is ""). `answer`: what the model said.
     """
 
     prompt: str
@@ -68,7 +81,8 @@ def load_summarizer(model: str) -> Summarizer:
     """
     checkpoint = find_checkpoint(model)
     tokenizer = AutoTokenizer.from_pretrained(checkpoint.location, **checkpoint.arguments())
-    prepare_tokenizer(tokenizer, model)
+    require_chat_template(tokenizer, model)
+    pad_on_the_left(tokenizer)
     network = AutoModelForCausalLM.from_pretrained(checkpoint.location, **checkpoint.weights())
     return Summarizer(network.to(device()).eval(), tokenizer)
 
@@ -82,8 +96,12 @@ def summarize(summarizer: Summarizer, responses: Sequence[str], settings: Settin
 
 
 def request(instruction: str, responses: Sequence[str], words: int) -> str:
-    """What the language model is asked: the instruction, then the responses' first `words` words."""
-    return " ".join([instruction, *" ".join(responses).split()[:words]])
+    """What the language model is asked: the instruction, then the responses' first `words` words.
+
+    Of a response only MAX_CHARACTERS count, of a word MAX_LETTERS.
+    """
+    said = (word[:MAX_LETTERS] for response in responses for word in response[:MAX_CHARACTERS].split())
+    return " ".join([instruction, *islice(said, words)])
 
 
 def check_answer(answer: str, responses: Sequence[str]) -> Outfit:
@@ -107,27 +125,47 @@ def check_answer(answer: str, responses: Sequence[str]) -> Outfit:
     return Outfit(prompt, "model" if all(kept.values()) and three_items(answer) else "repaired", answer)
 
 
+def single_image_outfit(responses_by_image: Mapping[str, str], seed: int) -> Outfit:
+    """The response to one image of a clothes ID as its outfit text (PAPER: Table A3, "LLaVA only").
+
+    The image is drawn by `seed` among the IDs in sorted order; if its response names no garment, the next one is
+    drawn. Parts it doesn't name are general, as in `outfit_text`. The origin is "model", or "empty" if no response
+    names a garment.
+    """
+    images = sorted(responses_by_image)
+    for place in np.random.default_rng(seed).permutation(len(images)):
+        response = responses_by_image[images[place]]
+        outfit = check_answer(response, [response])
+        if outfit.origin != "empty":
+            return Outfit(outfit.prompt, "model", response)
+    return Outfit("", "empty", "")
+
+
 def random_outfits(summarizer: Summarizer, count: int, settings: Settings, seed: int) -> list[Outfit]:
     """`count` outfit texts that the language model makes up alone (PAPER: baselines, "random prompts").
 
     Outfit i depends on (seed, i) only. An answer that doesn't name something for each body part is asked for
-    again with another seed; raises ValueError after RANDOM_ATTEMPTS such answers.
+    again with another seed. After RANDOM_ATTEMPTS such answers the last one is repaired: what it doesn't name is
+    drawn, by (seed, i), from everything that the model named in all answers. Raises ValueError if that is nothing
+    for some body part.
     """
     outfits: dict[int, Outfit] = {}
+    answers: dict[tuple[int, int], str] = {}
     missing = list(range(count))
     for attempt in range(RANDOM_ATTEMPTS):
         for first in range(0, len(missing), RANDOM_BATCH):
             part = missing[first : first + RANDOM_BATCH]
             seeds = [seed_of("random outfit", seed, index, attempt) for index in part]
-            answers = ask(summarizer, RANDOM_INSTRUCTION, settings, seeds)
-            outfits |= {index: made for index, answer in zip(part, answers, strict=True) if (made := _made_up(answer))}
+            said = ask(summarizer, RANDOM_INSTRUCTION, settings, seeds)
+            answers |= {(index, attempt): answer for index, answer in zip(part, said, strict=True)}
+        outfits |= {index: made for index in missing if (made := _made_up(answers[index, attempt]))}
         missing = [index for index in missing if index not in outfits]
-        if not missing:
-            return [outfits[index] for index in range(count)]
-    raise ValueError(
-        f"the language model named no complete outfit in {RANDOM_ATTEMPTS} attempts; "
-        f"its last answer was {answers[-1][:200]!r}"
-    )
+    if missing:
+        named = _all_named([answers[key] for key in sorted(answers)])
+        for index in missing:
+            draw = np.random.default_rng(seed_of("random outfit", seed, index, "repair"))
+            outfits[index] = _completed(answers[index, RANDOM_ATTEMPTS - 1], named, draw)
+    return [outfits[index] for index in range(count)]
 
 
 def ask(summarizer: Summarizer, content: str, settings: Settings, seeds: Sequence[int]) -> list[str]:
@@ -165,3 +203,22 @@ def _made_up(answer: str) -> Outfit | None:
         return None
     prompt = outfit_text({part: offered[part][0] for part in PARTS})
     return Outfit(prompt, "model" if three_items(answer) else "repaired", answer)
+
+
+def _all_named(answers: Sequence[str]) -> dict[str, list[str]]:
+    """Everything that the answers offer for each body part, as often as they do; ValueError if it is nothing."""
+    named = {part: [item for answer in answers for item in offered_items(answer)[part]] for part in PARTS}
+    for part, items in named.items():
+        if not items:
+            raise ValueError(
+                f"the language model named nothing for the body part {part!r} in {len(answers)} answers; "
+                f"its last answer was {answers[-1][:200]!r}"
+            )
+    return named
+
+
+def _completed(answer: str, named: dict[str, list[str]], draw: np.random.Generator) -> Outfit:
+    """An incomplete answer as an outfit; the parts that it lacks are drawn from `named`."""
+    offered = offered_items(answer)
+    chosen = {part: (offered[part] or [named[part][draw.integers(len(named[part]))]])[0] for part in PARTS}
+    return Outfit(outfit_text(chosen), "repaired", answer)

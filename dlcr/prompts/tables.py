@@ -23,13 +23,24 @@ def write_texts(table: pd.DataFrame, path: Path, fingerprint: dict) -> None:
         pq.write_table(pa.table(columns, schema=schema), part, compression="zstd", version="2.6")
 
 
-def read_descriptions(dataset: str) -> dict[str, list[str]]:
-    """Responses by clothes ID, both sorted, of descriptions/<dataset>.parquet.
+def read_descriptions(name: str) -> dict[str, list[str]]:
+    """Responses by clothes ID, in the order of the images, of descriptions/<name>.parquet.
+
+    Errors as of `read_descriptions_by_image`.
+    """
+    return {clothes: list(responses.values()) for clothes, responses in read_descriptions_by_image(name).items()}
+
+
+def read_descriptions_by_image(name: str) -> dict[str, dict[str, str]]:
+    """Responses by clothes ID and image ID, both sorted, of descriptions/<name>.parquet.
 
     Raises FileNotFoundError if the stage describe hasn't run.
     """
-    path = Path("descriptions", f"{dataset}.parquet")
+    path = Path("descriptions", f"{name}.parquet")
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; run `python -m stages.describe {dataset}` first")
+        raise FileNotFoundError(f"{path}: no such file; run `python -m stages.describe {name}` first")
     table = pd.read_parquet(path).sort_values("image_id")
-    return {str(clothes): rows["response"].tolist() for clothes, rows in table.groupby("clothes", sort=True)}
+    return {
+        str(clothes): dict(zip(rows["image_id"].astype(str), rows["response"], strict=True))
+        for clothes, rows in table.groupby("clothes", sort=True)
+    }

@@ -4,6 +4,7 @@ Every image is decoded and resized once, into a file of raw uint8 that all worke
 then costs no decoding. The file lies with the run's checkpoints and goes with them.
 """
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dlcr.data import load_manifest, open_generated, open_images
+from dlcr.data import Generated, load_manifest, open_generated, open_images
 from dlcr.runtime.files import atomic_path
 from dlcr.runtime.progress import progress
 
@@ -38,8 +39,13 @@ class Samples:
         return self.image_ids[row] + (f" variant {layer - 1}" if layer else "")
 
 
-def load_samples(dataset: Path, generated: Path, mode: str, k: int | None = None) -> Samples:
+def load_samples(
+    dataset: Path, generated: Path, mode: str, k: int | None = None, minimum: Mapping[str, float] | None = None
+) -> Samples:
     """Labels of data/<dataset>'s training split and the variants of generated/<set>: the first `k`, or all.
+
+    Variants that were not made, or that the quality gate drops (`minimum`, see `open_generated`), are not present: a
+    pair takes one of the image's others, and the real image itself where it has none.
 
     Raises ValueError when there are no training images, and, where `mode` needs variants, when the set is
     empty, has fewer than `k`, or was made from other images.
@@ -51,7 +57,9 @@ def load_samples(dataset: Path, generated: Path, mode: str, k: int | None = None
     subjects = np.unique(train["subject"].to_numpy(dtype=str), return_inverse=True)[1]
     _, first, clothes = np.unique(train["clothes"].to_numpy(dtype=str), return_index=True, return_inverse=True)
     image_ids = train["image_id"].tolist()
-    present = np.zeros((0, len(train)), bool) if mode == "none" else _present(generated, dataset, image_ids, mode, k)
+    present = np.zeros((0, len(train)), bool)
+    if mode != "none":
+        present = _present(open_generated(generated, minimum), dataset, image_ids, mode, k)
     return Samples(image_ids, subjects, clothes, subjects[first].tolist(), present)
 
 
@@ -92,9 +100,9 @@ def resize(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]
     return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
 
 
-def _present(folder: Path, dataset: Path, image_ids: list[str], mode: str, k: int | None) -> NDArray[np.bool_]:
+def _present(generated: Generated, dataset: Path, image_ids: list[str], mode: str, k: int | None) -> NDArray[np.bool_]:
     """bool [K, n] of a generated set that belongs to exactly these images."""
-    generated = open_generated(folder)
+    folder = generated.folder
     if generated.variants == 0:
         raise ValueError(f"{folder}: the set is empty, mode {mode!r} needs variants")
     if k is not None and k > generated.variants:

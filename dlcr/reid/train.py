@@ -9,7 +9,7 @@ started again it goes on after its last whole epoch and ends with the same bytes
 
 import inspect
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from shutil import rmtree
@@ -61,19 +61,25 @@ class Recipe:
 
 
 def train_run(
-    name: str, recipe: Recipe, dataset: Path, generated: Path, seeds: list[int], output: Path
+    name: str,
+    recipe: Recipe,
+    dataset: Path,
+    generated: Path,
+    seeds: list[int],
+    output: Path,
+    minimum: Mapping[str, float] | None = None,
 ) -> dict[str, float]:
     """Train one model a seed and write <output>/seed-<s>/{model.safetensors, config.json, history.csv}.
 
-    dataset: folder data/<dataset>; generated: folder generated/<set>, not opened in mode "none". Call
-    `determinism.set_up` first: its number of threads is shared by the seeds, which train in processes of
-    their own (one after the other on a GPU). Returns the mean epoch_seconds, images_per_second and
-    peak_memory_mb, and the seconds that all of it took where it did not continue a stopped run; they are
-    recorded as the timing of `name`. Raises ValueError for data that cannot give the batches, or a loss that
-    is no number.
+    dataset: folder data/<dataset>; generated: folder generated/<set>, not opened in mode "none"; minimum: what the
+    quality gate asks of its variants (`open_generated`). Call `determinism.set_up` first: its number of threads is
+    shared by the seeds, which train in processes of their own (one after the other on a GPU). Returns the mean
+    epoch_seconds, images_per_second and peak_memory_mb, and the seconds that all of it took where it did not continue
+    a stopped run; they are recorded as the timing of `name`. Raises ValueError for data that cannot give the batches,
+    or a loss that is no number.
     """
     start = time.monotonic()
-    samples = load_samples(dataset, generated, recipe.mode, recipe.k)
+    samples = load_samples(dataset, generated, recipe.mode, recipe.k, minimum)
     plan = _plan(recipe, samples, seed=0, epoch=0)
     if len(plan.rows) == 0:
         raise ValueError(f"{dataset}: too few images for one batch of {recipe.identities} x {recipe.images}")
@@ -232,6 +238,7 @@ def _fingerprint(recipe: Recipe, samples: Samples, dataset: Path, generated: Pat
         "weights": folder_fingerprint(weights) if weights.is_dir() else "",
         "dataset": folder_fingerprint(dataset),
         "generated": folder_fingerprint(generated) if len(samples.present) else "",
+        "present": np.packbits(samples.present).tobytes().hex(),
         "code": [source.read_text(encoding="utf-8") for source in sources],
         "torch": torch.__version__,
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from dlcr.data import load_manifest
+from dlcr.data import Generated, load_manifest, open_generated
 from dlcr.params import Params
 from dlcr.reporting import figures, formats, scores, sheets, tables, views
 from dlcr.reporting.page import Page, render
@@ -41,6 +41,11 @@ def build(root: Path, params: Params, timings: pd.DataFrame) -> dict[str, bytes]
     a1 = tables.table_a1(a1_results, report.bootstrap, seed)
     shares = tables.gain_shares(a1_results, report.bootstrap, seed)
     settings = tables.table_settings(results)
+    prompts = {
+        name: tables.table_prompts(name, {row: results[item] for row, item in rows.items()}, report.bootstrap, seed)
+        for name, rows in (("a3", report.a3), ("a4", report.a4))
+    }
+    quality = tables.table_quality(open_sets(root, params))
     a5_results = {row: results[name] for row, name in report.a5.items()}
     stages = stage_scores(root, params)
     histories = load_histories(root, list(params.runs))
@@ -53,6 +58,9 @@ def build(root: Path, params: Params, timings: pd.DataFrame) -> dict[str, bytes]
     files = {
         **_table("a1", a1, views.view_a1(a1), [*notes, *DISAGREEMENTS["a1"]]),
         **_table("settings", settings, views.view_settings(settings)),
+        **_table("a3", prompts["a3"], views.view_prompts(prompts["a3"], "Prompts")),
+        **_table("a4", prompts["a4"], views.view_prompts(prompts["a4"], "Describer")),
+        **_table("quality", quality, views.view_quality(quality)),
         "figures/a1.svg": figures.bars(a1),
         "plots/top1.csv": formats.csv_bytes(a1.loc[a1["top1"].notna(), ["row", "top1"]], 2),
         "metrics.json": _json(_metrics(a1, shares, settings, a5_results, stages, counts)),
@@ -78,6 +86,8 @@ def build(root: Path, params: Params, timings: pd.DataFrame) -> dict[str, bytes]
         a1=a1,
         shares=shares,
         settings=settings,
+        prompts=prompts,
+        quality=quality,
         stages=stages,
         samples=samples,
         retrievals=retrievals,
@@ -112,18 +122,42 @@ def stage_scores(root: Path, params: Params) -> dict[str, dict]:
     manifest = load_manifest(root / "data" / dataset)
     return {
         "masks": scores.mask_scores(root, dataset, manifest),
-        **scores.prompt_scores(root, dataset, params.generated[generated].outfits),
+        **_text_scores(root, params, dataset, params.generated[generated].outfits),
         "variants": scores.variant_scores(root, dataset, generated),
         "prompt_alignment": scores.prompt_alignment(
             root,
             dataset,
             generated,
-            params.models.describer,
+            params.models.describers[params.models.judge],
             params.describe.model_dump(),
             params.seed,
             oracle_of(root, params, generated),
         ),
+        "discriminators": _discriminator_scores(root, params),
     }
+
+
+def open_sets(root: Path, params: Params) -> dict[str, Generated]:
+    """The profile's generated sets that have been made, with the quality gate on them."""
+    names = [*params.generated, *params.imported, *(f"queries-{name}" for name in params.queries)]
+    folders = {name: root / "generated" / name for name in names}
+    minimum = params.quality.minimum()
+    return {name: open_generated(folder, minimum) for name, folder in folders.items() if folder.is_dir()}
+
+
+def _text_scores(root: Path, params: Params, dataset: str, outfits: str) -> dict[str, dict[str, float]]:
+    return scores.prompt_scores(root, dataset, params.outfits[outfits].descriptions, outfits)
+
+
+def _discriminator_scores(root: Path, params: Params) -> dict[str, dict[str, float]]:
+    """By discriminator and timesteps, the held-out images that it tells from generated ones, in percent."""
+    found = {}
+    for name in params.discriminators:
+        path = root / "discriminators" / name / "scores.json"
+        if path.is_file():
+            bands = json.loads(path.read_text(encoding="utf-8"))["bands"]
+            found[name] = {f"{band['first']} to {band['last']}": 100 * band["accuracy"] for band in bands}
+    return found
 
 
 def oracle_of(root: Path, params: Params, generated: str) -> str | None:

@@ -22,11 +22,12 @@ def departures(params: Params) -> dict[str, list]:
     train = params.train[run.model]
     model = train.model or run.model
     inpaint, queries = params.inpaint, _queries(params)
+    describer = _describer(params, generated.outfits)
     rows = [
         ("dataset", "PRCC", report.dataset, report.dataset == "prcc"),
         ("Re-ID model", "CAL, ResNet-50", model, model == "cal"),
         ("human parser", "SCHP", params.models.parser, "schp" in params.models.parser.lower()),
-        ("describer", "LLaVA", params.models.describer, "llava" in params.models.describer.lower()),
+        ("describer", "LLaVA", describer, "llava" in describer.lower()),
         (
             "summarizer",
             "LLaMA (Llama-2-7b-chat)",
@@ -80,6 +81,11 @@ def _run(params: Params):
     if evaluation is None:
         raise ValueError("report.a1: no row 1 to 6; the report needs at least one")
     return params.runs[params.evaluations[evaluation].run]
+
+
+def _describer(params: Params, outfits: str) -> str:
+    """The model whose descriptions a set's outfit texts come from."""
+    return params.models.describers[params.descriptions[params.outfits[outfits].descriptions].describer]
 
 
 def _queries(params: Params):

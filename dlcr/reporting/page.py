@@ -32,6 +32,8 @@ class Page:
     a1: pd.DataFrame
     shares: dict
     settings: pd.DataFrame
+    prompts: dict[str, pd.DataFrame]
+    quality: pd.DataFrame
     stages: dict
     samples: list[Sample]
     retrievals: list[Retrieval]
@@ -71,6 +73,9 @@ def render(page: Page) -> bytes:
         categories=CATEGORIES,
         stages=_stage_rows(page.stages),
         settings=_table(views.view_settings(page.settings)),
+        a3=_table(views.view_prompts(page.prompts["a3"], "Prompts")),
+        a4=_table(views.view_prompts(page.prompts["a4"], "Describer")),
+        quality=_table(views.view_quality(page.quality)),
         a5=_table(views.view_a5(page.a5)),
         a6=_table(views.view_a6(page.a6)),
         wall=_table(views.view_wall(page.wall)),
@@ -208,6 +213,10 @@ def _stage_rows(stages: dict) -> list[dict[str, str]]:
         add("inpaint", f"prompt read back from the variant, {what}", item[part], basis)
         if "bound" in item:
             add("inpaint", f"the same from the truth within the same masks, {what}", item["bound"][part], basis)
+    for name, bands in stages["discriminators"].items():
+        for times, accuracy in bands.items():
+            what = f"{name}: held-out images told from generated ones at t = {times}"
+            add("discriminate", what, accuracy, "half of each; 50\u00a0% is chance")
     return rows
 
 

@@ -9,6 +9,8 @@ from importlib.resources import files
 import pandas as pd
 
 A1 = "tableA1_ablation_prcc"
+A3 = "tableA3_prompt_sources_prcc"
+A4 = "tableA4_vision_language_models_prcc"
 A5 = "tableA5_progressive_learning_prcc"
 A6 = "tableA6_time_and_space_a100_80gb"
 ORACLE = "oracle"

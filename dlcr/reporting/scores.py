@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from dlcr.data import decode_grey, open_generated, open_images, open_masks
+from dlcr.inpainting.quality import word_hits
 from dlcr.prompts import Describer, describe, load_describer, vote
 from dlcr.runtime.seeds import seed_of
 
@@ -73,12 +74,12 @@ def text_accuracy(texts: Iterable[str], truths: Iterable[str]) -> dict[str, floa
     }
 
 
-def prompt_scores(root: Path, dataset: str, outfits: str) -> dict[str, dict[str, float]]:
+def prompt_scores(root: Path, dataset: str, descriptions: str, outfits: str) -> dict[str, dict[str, float]]:
     """Accuracy of the texts: `descriptions`, one an image as the describer gave it; `outfits`, one a clothes
     ID."""
     truth = pd.read_parquet(root / "data" / dataset / "truth" / "outfits.parquet").set_index("clothes")["prompt"]
     sources = {
-        "descriptions": (root / "descriptions" / f"{dataset}.parquet", "response", lambda text: vote([text])),
+        "descriptions": (root / "descriptions" / f"{descriptions}.parquet", "response", lambda text: vote([text])),
         "outfits": (root / "outfits" / f"{outfits}.parquet", "prompt", str),
     }
     scores = {}
@@ -164,26 +165,13 @@ def prompt_alignment(
 
 def _shares(rows: list[dict], texts: list[str], visible: np.ndarray) -> dict[str, float]:
     """Shares of prompted items and words that the texts name, in percent; visible bool [N, parts] says which count."""
-    pairs = [list(zip(items(row["prompt"]), items(text), strict=True)) for row, text in zip(rows, texts, strict=True)]
-    hits = np.array([[wanted == found for wanted, found in pair] for pair in pairs])
-    words = [
-        wanted == found
-        for pair, shown in zip(pairs, visible, strict=True)
-        for (item, said), counts in zip(pair, shown, strict=True)
-        if counts
-        for wanted, found in zip(_words(item), _words(said), strict=True)
-    ]
-    parts = {part: hits[visible[:, column], column] for column, part in enumerate(PARTS)}
+    hits = np.stack([word_hits(row["prompt"], text) for row, text in zip(rows, texts, strict=True)])
+    whole = hits.all(axis=2)
+    parts = {part: whole[visible[:, column], column] for column, part in enumerate(PARTS)}
     return {
-        name: 100 * float(np.mean(values)) if len(values) else np.nan
-        for name, values in {**parts, "all": hits[visible], "words": words}.items()
+        name: 100 * float(np.mean(values)) if values.size else np.nan
+        for name, values in {**parts, "all": whole[visible], "words": hits[visible]}.items()
     }
-
-
-def _words(item: str) -> tuple[str, str, str]:
-    """Colour, pattern ("" for none) and garment of an item."""
-    words = item.split() or [""]
-    return words[0], " ".join(words[1:-1]), words[-1]
 
 
 def _read_back(

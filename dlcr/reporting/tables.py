@@ -6,11 +6,14 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from dlcr.data import Generated
+from dlcr.data.shards import MEASURES as QUALITY_MEASURES
 from dlcr.evaluation.statistics import bootstrap_interval, paired_difference
-from dlcr.reporting.paper import A1, A5, A6, ORACLE, paper_table
+from dlcr.reporting.paper import A1, A3, A4, A5, A6, ORACLE, paper_table
 from dlcr.reporting.results import Result, per_query
 
 MEASURES = ("top1", "map")
+QUALITY = (*QUALITY_MEASURES, "alignment")
 SETTINGS = tuple(main + kind for main in ("cc", "sc", "general") for kind in ("", "_refined", "_single_shot"))
 
 
@@ -167,6 +170,66 @@ def table_settings(results: Mapping[str, Result | None]) -> pd.DataFrame:
                 )
     columns = ["evaluation", "setting", "seeds", "top1", "top1_std", "map", "map_std"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def table_prompts(table: str, results: Mapping[str, Result | None], bootstrap: int, seed: int) -> pd.DataFrame:
+    """Table A3 (`table` "a3": where prompts come from) or A4 ("a4": which describer), paper beside this run.
+
+    results: by the keys of PROMPT_ROWS, None or absent if not run. Returns one row a line of the table: `row`, `what`,
+    and measures as in `table_a1`, differences to the table's first line. Raises ValueError for a row that the table
+    does not have.
+    """
+    name, column, keys = PROMPT_ROWS[table]
+    unknown = sorted(set(results) - set(keys))
+    if unknown:
+        raise ValueError(f"report.{table}: no row {unknown[0]!r}; it has {', '.join(keys)}")
+    base, rows = results.get(keys[0]), []
+    for key, paper in zip(keys, paper_table(name).to_dict("records"), strict=True):
+        result = results.get(key)
+        row = {"row": key, "what": paper[column], "evaluation": result.name if result else None}
+        row |= {f"paper_{measure}": float(paper[measure]) for measure in MEASURES}
+        if result is not None:
+            row |= _measured(result, refined=False)
+            values = per_query(result, refined=False)
+            for measure in MEASURES:
+                row |= _interval(values[measure], measure, bootstrap, seed)
+                if base is not None and key != keys[0]:
+                    row |= _difference(values[measure], per_query(base, False)[measure], measure, bootstrap, seed)
+        rows.append(row)
+    columns = ["row", "what", "evaluation", "seeds"]
+    for measure in MEASURES:
+        columns += [f"paper_{measure}", *(f"{measure}{end}" for end in _ENDS)]
+    return pd.DataFrame(rows).reindex(columns=columns)
+
+
+PROMPT_ROWS = {
+    "a3": (A3, "prompts", ("random", "vlm", "vlm+llm")),
+    "a4": (A4, "vlm", ("llava", "instructblip")),
+}
+"""By table: the paper's file, its column that says what a row is, and the rows' keys in params.yaml."""
+
+
+def table_quality(sets: Mapping[str, Generated]) -> pd.DataFrame:
+    """The quality gate: of each generated set, what was not made, what was dropped, and the measures of what was made.
+
+    Returns one row a set: `set`, `variants`, `not_made`, `dropped` by the gate, `reasons` (the counts of each), and by
+    measure the value that one variant in a hundred does not reach (`<measure>_1`) and the median (`<measure>_50`).
+    """
+    rows = []
+    for name, generated in sets.items():
+        table = generated.table()
+        reasons = table.loc[table["skipped"] != "", "skipped"].map(lambda text: " ".join(text.split()[:2]))
+        dropped = int(reasons.str.startswith("quality:").sum())
+        counts = reasons.value_counts().sort_index()
+        row = {"set": name, "variants": len(table), "not_made": len(reasons) - dropped, "dropped": dropped}
+        row["reasons"] = ", ".join(f"{reason} {count}" for reason, count in counts.items())
+        for measure in QUALITY:
+            values = table[measure].dropna()
+            row[f"{measure}_1"] = values.quantile(0.01) if len(values) else np.nan
+            row[f"{measure}_50"] = values.median() if len(values) else np.nan
+        rows.append(row)
+    columns = ["set", "variants", "not_made", "dropped", "reasons"]
+    return pd.DataFrame(rows, columns=columns + [f"{measure}_{end}" for measure in QUALITY for end in (1, 50)])
 
 
 def table_a5(

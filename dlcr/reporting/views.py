@@ -62,6 +62,58 @@ def view_settings(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def view_prompts(table: pd.DataFrame, title: str) -> pd.DataFrame:
+    """Table A3 or A4 (`tables.table_prompts`) as text."""
+    rows = []
+    for row in table.to_dict("records"):
+        view = {title: row["what"]}
+        for measure, name in (("top1", "top-1"), ("map", "mAP")):
+            difference = signed(row[f"{measure}_difference"])
+            if difference != "–":
+                ends = interval(row[f"{measure}_difference_low"], row[f"{measure}_difference_high"])
+                difference += f" ({ends}; {probability(row[f'{measure}_p'])})"
+            view |= {
+                f"Paper {name}": number(row[f"paper_{measure}"]),
+                f"This run {name}": spread(row[measure], row[f"{measure}_std"]),
+                f"Difference to the first row {name}": difference,
+            }
+        rows.append(view)
+    return pd.DataFrame(rows)
+
+
+def view_quality(table: pd.DataFrame) -> pd.DataFrame:
+    """The quality gate (`tables.table_quality`) as text."""
+    measures = [name.removesuffix("_50") for name in table.columns if name.endswith("_50")]
+    return pd.DataFrame(
+        [
+            {
+                "Set": row["set"],
+                "Variants": str(row["variants"]),
+                "Not made": str(row["not_made"]),
+                "Dropped by the gate": str(row["dropped"]),
+                "Reasons": row["reasons"] or "–",
+            }
+            | {
+                f"{measure}: 1st percentile, median": (
+                    "–"
+                    if is_gap(row[f"{measure}_50"])
+                    else f"{number(row[f'{measure}_1'], 3)}, {number(row[f'{measure}_50'], 3)}"
+                )
+                for measure in measures
+            }
+            for row in table.to_dict("records")
+        ],
+        columns=[
+            "Set",
+            "Variants",
+            "Not made",
+            "Dropped by the gate",
+            "Reasons",
+            *(f"{measure}: 1st percentile, median" for measure in measures),
+        ],
+    )
+
+
 def view_a5(table: pd.DataFrame) -> pd.DataFrame:
     """Table A5 (`tables.table_a5`) as text."""
     return pd.DataFrame(

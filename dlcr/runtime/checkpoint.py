@@ -64,11 +64,13 @@ def device() -> torch.device:
 
 
 def model_fingerprint(model: str) -> str:
-    """The hash of what a local model folder computes with; a hub's `repo@revision` stands for itself.
+    """The hash of what a local model folder or file computes with; a hub's `repo@revision` stands for itself.
 
     The model's card and scores say nothing to the networks: rewording them must not make every image again.
     """
     folder = Path(model)
+    if folder.is_file():
+        return blake2b(folder.read_bytes(), digest_size=16).hexdigest()
     if not folder.is_dir():
         return model
     digest = blake2b(digest_size=16)

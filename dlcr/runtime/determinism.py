@@ -31,7 +31,12 @@ def thread_count(threads: int | None = None) -> int:
     """
     wanted = os.environ.get("DLCR_THREADS") if threads is None else threads
     if wanted is None or wanted == "":
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return core_count()
     if not str(wanted).isdecimal() or int(wanted) < 1:
         raise ValueError(f"threads (or DLCR_THREADS) must be a positive integer, got {wanted!r}")
     return int(wanted)
+
+
+def core_count() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -7,11 +7,11 @@ import typer
 
 
 def run_stage(app: typer.Typer) -> None:
-    """Run a stage's Typer command. ValueError and OSError become `error: ...` on stderr and exit code 1."""
+    """Run a stage's Typer command; ValueError, OSError and MemoryError become `error: ...` on stderr, exit code 1."""
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
         app()
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, MemoryError) as error:
         lines = (line.strip() for line in str(error).splitlines())
         print("error: " + " ".join(line for line in lines if line), file=sys.stderr)
         sys.exit(1)

@@ -58,10 +58,10 @@ class Store:
         source = self._object(digest)
         try:
             with atomic_path(destination) as part:
-                _link_or_copy(source, part)
+                link_or_copy(source, part)
                 if _sha256(part) != digest:
-                    raise _DamagedError
-        except (_DamagedError, FileNotFoundError) as error:
+                    raise DamagedError
+        except (DamagedError, FileNotFoundError) as error:
             if isinstance(error, FileNotFoundError) and source.exists():
                 raise
             warnings.warn(f"{source}: damaged or missing, it will be made again", stacklevel=2)
@@ -81,7 +81,7 @@ class Store:
         digest = _sha256(source)
         target = self._object(digest)
         with atomic_path(target) as part:
-            _link_or_copy(source, part)
+            link_or_copy(source, part)
             if _sha256(part) != digest:
                 raise ValueError(f"{source}: changed while it was put into the store")
             part.chmod(0o444)  # a writer that opens a linked file by mistake is refused
@@ -94,8 +94,8 @@ class Store:
         return self.root / "objects" / digest[:2] / digest
 
 
-class _DamagedError(Exception):
-    """The content of a store entry is not what its name says."""
+class DamagedError(Exception):
+    """The content of a file is not what its name says."""
 
 
 def _checked(key: str) -> str:
@@ -117,7 +117,8 @@ def _read(entry: Path) -> str | None:
     return None
 
 
-def _link_or_copy(source: Path, destination: Path) -> None:
+def link_or_copy(source: Path, destination: Path) -> None:
+    """Make `destination`, which must not exist, a hard link to `source`, or a copy where links do not work."""
     try:
         os.link(source, destination)
     except OSError as error:

@@ -9,7 +9,7 @@ import pytest
 from dlcr.data import GENERATED_SCHEMA, IMAGE_SCHEMA, MASK_SCHEMA
 from dlcr.data.generated import open_generated
 from dlcr.data.images import open_images, open_masks
-from dlcr.data.shards import checksum, encode_png, write_shard
+from dlcr.data.shards import ALIGNMENT_SCHEMA, MEASURES, checksum, encode_png, read_table, write_shard
 
 RNG = np.random.default_rng(0)
 IDS = ["a/1.png", "a/2.png", "b/1.png", "b/2.png", "b/3.png"]
@@ -90,6 +90,7 @@ def _write_block(folder: Path, variant: int, block: int, ids: list[str], made_by
         "image": images,
         "checksum": ["" if image is None else checksum(image) for image in images],
         "skipped": ["mask is empty" if skip else "" for skip in skipped],
+        **{name: [None if skip else (1 + variant) / 8 for skip in skipped] for name in MEASURES},
     }
     path = folder / f"variant-{variant:03d}-block-{block:04d}.arrow"
     write_shard(path, columns, GENERATED_SCHEMA, made_by or {"set": "s", "variant": variant})
@@ -163,3 +164,38 @@ def test_inconsistent_sets_are_named(tmp_path: Path) -> None:
     block.unlink()
     with pytest.raises(ValueError, match=r"images-00000\.arrow"):
         open_generated(tmp_path)
+
+
+def test_the_gate_drops_variants_that_fall_short(tmp_path: Path) -> None:
+    _write_set(tmp_path)  # measures 1/8, 2/8 and 3/8 for variants 0, 1 and 2
+    opened = open_generated(tmp_path, {"change": 0.25, "seam": 0.3, "spread": 0.0})
+    for generated in (opened, pickle.loads(pickle.dumps(opened))):
+        assert generated.skipped(IDS[0], 0) == "quality: change 0.125 < 0.25"
+        assert generated.skipped(IDS[0], 1) == "quality: seam 0.25 < 0.3"
+        assert [generated[IDS[0], variant] is None for variant in range(3)] == [True, True, False]
+        assert generated.encoded(IDS[0], 0) is None
+        assert generated.skipped("b/2.png", 0) == "mask is empty"  # keeps its own reason
+    assert set(open_generated(tmp_path).table(["skipped"])["skipped"]) == {"", "mask is empty"}
+
+
+def test_a_measure_that_a_set_lacks_drops_nothing(tmp_path: Path) -> None:
+    _write_set(tmp_path, 1)
+    table = read_table(tmp_path / "variant-000-block-0000.arrow").to_pydict()
+    columns = table | {"seam": [None] * len(table["seam"])}
+    write_shard(tmp_path / "variant-000-block-0000.arrow", columns, GENERATED_SCHEMA, {"set": "s"})
+    assert open_generated(tmp_path, {"seam": 0.9}).skipped(IDS[0], 0) == ""
+
+
+def test_alignment_lies_beside_the_shards(tmp_path: Path) -> None:
+    _write_set(tmp_path, 2)
+    with pytest.raises(ValueError, match="no measure 'colour' to have a minimum; there are change, seam, spread"):
+        open_generated(tmp_path, {"colour": 0.5})
+    with pytest.raises(ValueError, match=r"quality\.min_alignment needs the folder alignment/"):
+        open_generated(tmp_path, {"alignment": 0.5})
+    for variant, value in enumerate((0.25, 0.75)):
+        rows = {"image_id": IDS[:3], "variant": [variant] * 3, "alignment": [value, None, value]}
+        write_shard(tmp_path / "alignment" / f"variant-{variant:03d}-block-0000.arrow", rows, ALIGNMENT_SCHEMA, {})
+    generated = open_generated(tmp_path, {"alignment": 0.5})
+    assert generated.skipped(IDS[0], 0) == "quality: alignment 0.25 < 0.5"
+    assert generated.skipped(IDS[0], 1) == generated.skipped(IDS[1], 0) == ""
+    assert generated.table(["alignment"])["alignment"].dropna().tolist() == [0.25, 0.25, 0.75, 0.75]

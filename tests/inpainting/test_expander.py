@@ -5,6 +5,7 @@ import pytest
 import torch
 from tiny import SIZE, draw_pictures, save_random_pipeline
 
+import dlcr.inpainting.expander
 from dlcr.inpainting import Expander, load_inpainter
 from dlcr.inpainting.diffusion import decode, draw_noise, embed, make_scheduler, prepare, sample
 from dlcr.inpainting.expander import _resize_mask, composite
@@ -121,6 +122,88 @@ def test_restyle_repaints_the_whole_image_and_weak_noise_keeps_it(tiny_model):
         assert weak[number].shape == images[number].shape
 
 
+@pytest.mark.parametrize("solver", ["ddim", "dpm++"])
+def test_guidance_on_part_of_the_steps(tiny_model, solver):
+    images, masks = draw_pictures(2)
+    settings = {"solver": solver, "steps": 4}
+
+    def run(**more):
+        return np.stack(expand(make(tiny_model, **settings, **more), images, masks, 2)).astype(int)
+
+    whole, half, none = (run(guidance_share=share) for share in (1.0, 0.5, 0.0))
+    assert (whole == run()).all()
+    assert np.abs(none - run(guidance=1.0)).max() <= 1
+    assert (half != whole).any()
+    assert (half != none).any()
+
+
+def test_guidance_ends_after_its_share_of_the_steps(tiny_model, monkeypatch):
+    expander, sizes = make(tiny_model, steps=5, guidance_share=0.5), []
+    whole = expander.pipeline.unet.forward
+
+    def forward(inputs, *arguments, **keywords):
+        sizes.append(len(inputs))
+        return whole(inputs, *arguments, **keywords)
+
+    monkeypatch.setattr(expander.pipeline.unet, "forward", forward)
+    images, masks = draw_pictures(2)
+    expand(expander, images, masks, 2)
+    assert sizes == [4, 4, 4, 2, 2]
+
+
+@pytest.mark.parametrize(("share", "computed"), [(1.0, [0, 2, 4]), (0.6, [0, 2, 3, 4])])
+def test_step_caching_takes_the_deep_blocks_from_the_last_full_step(tiny_model, share, computed):
+    """Against hooks that replace the deep blocks' outputs with those of the last step that counts."""
+    images, masks = draw_pictures(2)
+    settings = {"steps": 5, "guidance_share": share}
+    cached = make(tiny_model, reuse_every=2, **settings)
+    painted = expand(cached, images, masks, 2)
+    assert "forward" not in vars(cached.pipeline.unet.mid_block)
+
+    plain = make(tiny_model, **settings)
+    unet, kept, step = plain.pipeline.unet, {}, [-1]
+    unet.register_forward_pre_hook(lambda *_: step.__setitem__(0, step[0] + 1))
+
+    def replace(module, inputs, output):
+        if step[0] in computed:
+            kept[module] = output
+        return kept[module]
+
+    for block in [*unet.down_blocks[1:], unet.mid_block, *unet.up_blocks[:-1]]:
+        block.register_forward_hook(replace)
+    for new, expected in zip(painted, expand(plain, images, masks, 2), strict=True):
+        assert (new == expected).all()
+    full = expand(make(tiny_model, **settings), images, masks, 2)
+    assert any((new != old).any() for new, old in zip(painted, full, strict=True))
+
+
+def test_out_of_memory_halves_the_batch_and_goes_on(tiny_model, monkeypatch):
+    """A made-up GPU that holds two samples: the same pictures as in batches of two."""
+    images, masks = draw_pictures(5)
+    expected = expand(make(tiny_model, batch=2), images, masks, 5)
+    whole, sizes = dlcr.inpainting.expander.sample, []
+
+    def sample(pipeline, canvas, *arguments, **keywords):
+        sizes.append(len(canvas.hole))
+        if len(canvas.hole) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(pipeline, canvas, *arguments, **keywords)
+
+    monkeypatch.setattr(dlcr.inpainting.expander, "sample", sample)
+    with pytest.warns(UserWarning, match="batches of 5 become batches of 2"):
+        painted = expand(make(tiny_model, batch=8), images, masks, 5)
+    assert sizes == [5, 2, 2, 1]
+    for new, old in zip(painted, expected, strict=True):
+        assert (new == old).all()
+
+
+def test_a_nan_becomes_a_blank_picture(tiny_model):
+    """A fill of one gray, which the quality gate knows by its spread of 0."""
+    pipeline = load_inpainter(tiny_model)
+    latents = torch.full((1, 4, 4, 4), torch.nan)
+    assert (decode(pipeline, latents) == 128).all()
+
+
 def test_a_resized_mask_does_not_grow():
     rows, columns = np.mgrid[:96, :48]
     mask = ((rows - 50) / 30) ** 2 + ((columns - 22) / 13) ** 2 < 1
@@ -158,8 +241,12 @@ def test_bad_models_are_refused(tiny_model, tmp_path):
 def test_bad_arguments_name_the_position(tiny_model):
     with pytest.raises(ValueError, match="unknown solver 'euler'"):
         make(tiny_model, solver="euler")
-    with pytest.raises(ValueError, match="strength 0"):
+    with pytest.raises(ValueError, match="strength 0,"):
         make(tiny_model, strength=0)
+    with pytest.raises(ValueError, match=r"guidance_share 1\.5"):
+        make(tiny_model, guidance_share=1.5)
+    with pytest.raises(ValueError, match="reuse_every 0"):
+        make(tiny_model, reuse_every=0)
     with pytest.raises(ValueError, match=r"size 33x16: .* needs multiples of 2"):
         make(tiny_model, size=(33, 16))
     expander = make(tiny_model)

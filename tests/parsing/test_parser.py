@@ -1,15 +1,34 @@
 """Parsing with a small SegFormer of random weights: loading, labels by name, masks at each image's size."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
-from transformers import SegformerConfig, SegformerForSemanticSegmentation, SegformerImageProcessorPil
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import (
+    MobileViTImageProcessorPil,
+    SegformerConfig,
+    SegformerForSemanticSegmentation,
+    SegformerImageProcessorPil,
+)
 
-from dlcr.parsing import clothes_labels, label_maps, load_parser, parse_clothes
+from dlcr.parsing import clothes_labels, label_maps, load_parser, mask_status, parse_clothes, schp
 
-ATR_LABELS = """Background Hat Hair Sunglasses Upper-clothes Skirt Pants Dress Belt Left-shoe Right-shoe Face
-Left-leg Right-leg Left-arm Right-arm Bag Scarf"""
-ATR = dict(enumerate(ATR_LABELS.split()))
+MINI = Path(__file__).parents[2] / "models" / "mini" / "parser"
+# word for word as `mattmdjaga/segformer_b2_clothes` and SCHP's two data sets have them
+# fmt: off
+ATR = [
+    "Background", "Hat", "Hair", "Sunglasses", "Upper-clothes", "Skirt", "Pants", "Dress", "Belt",
+    "Left-shoe", "Right-shoe", "Face", "Left-leg", "Right-leg", "Left-arm", "Right-arm", "Bag", "Scarf",
+]
+LIP = [
+    "Background", "Hat", "Hair", "Glove", "Sunglasses", "Upper-clothes", "Dress", "Coat", "Socks", "Pants",
+    "Jumpsuits", "Scarf", "Skirt", "Face", "Left-arm", "Right-arm", "Left-leg", "Right-leg", "Left-shoe",
+    "Right-shoe",
+]
+# fmt: on
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +40,7 @@ def folder(tmp_path_factory):
         num_encoder_blocks=2,
         hidden_sizes=(8, 16),
         decoder_hidden_size=8,
-        id2label=ATR,
+        id2label=dict(enumerate(ATR)),
         num_attention_heads=(1, 2),
         sr_ratios=(2, 1),
         patch_sizes=(3, 3),
@@ -39,20 +58,30 @@ def pictures(rng, sizes):
     return [rng.integers(0, 256, (height, width, 3), dtype=np.uint8) for height, width in sizes]
 
 
-def test_clothes_are_found_by_name():
-    assert [ATR[i] for i in clothes_labels(ATR)] == [
-        "Upper-clothes",
-        "Skirt",
-        "Pants",
-        "Dress",
-        "Belt",
-        "Left-shoe",
-        "Right-shoe",
-    ]
-    minicc = dict(enumerate(("background", "skin", "face", "hair", "upper", "lower", "footwear")))
-    assert clothes_labels(minicc) == (4, 5, 6)
-    others = ("lower body skin", "upper arm", "sunglasses", "bag", "hat", "LABEL_3", "hair")
-    assert clothes_labels(dict(enumerate(others))) == ()
+def clothes(names):
+    return [names[number] for number in clothes_labels(dict(enumerate(names)))]
+
+
+def test_clothes_of_the_usual_label_sets_are_found_by_name():
+    shoes = ["Left-shoe", "Right-shoe"]
+    assert clothes(ATR) == ["Upper-clothes", "Skirt", "Pants", "Dress", "Belt", *shoes]
+    assert clothes(LIP) == ["Upper-clothes", "Dress", "Coat", "Socks", "Pants", "Jumpsuits", "Skirt", *shoes]
+    minicc = ["background", "skin", "face", "hair", "upper", "lower", "footwear"]
+    assert clothes(minicc) == ["upper", "lower", "footwear"]
+    cihp = ["UpperClothes", "Torso-skin", "Coat", "Socks", "Sunglasses", "LeftLeg", "LeftShoe"]
+    assert clothes(cihp) == ["UpperClothes", "Coat", "Socks", "LeftShoe"]
+    fashionpedia = ["top, t-shirt, sweatshirt", "glasses", "watch", "tights, stockings", "bag, wallet", "sleeve"]
+    assert clothes(fashionpedia) == ["top, t-shirt, sweatshirt", "tights, stockings", "sleeve"]
+
+
+def test_parts_of_the_body_are_not_clothes_whatever_else_they_are_called():
+    others = ["lower body skin", "upper arm", "Upper_Leg", "Lower_Lip", "sunglasses", "bag", "hat", "LABEL_3", "hair"]
+    assert clothes(others) == []
+
+
+def test_schp_is_given_the_same_label_sets():
+    assert schp.ATR == ATR
+    assert schp.LIP == LIP
 
 
 def test_masks_have_each_images_own_size_and_ignore_the_batch(folder):
@@ -68,11 +97,34 @@ def test_masks_have_each_images_own_size_and_ignore_the_batch(folder):
 def test_masks_are_the_clothes_of_the_enlarged_logits(folder):
     parser = load_parser(str(folder))
     (image,) = pictures(np.random.default_rng(1), [(64, 32)])
-    pixels = parser.processor([image], return_tensors="pt")["pixel_values"]
-    logits = parser.model(pixel_values=pixels).logits
+    pixels = SegformerImageProcessorPil.from_pretrained(folder)([image], return_tensors="pt")["pixel_values"]
+    model = SegformerForSemanticSegmentation.from_pretrained(folder, dtype=torch.float32).eval()
+    logits = model(pixel_values=pixels).logits
     wanted = torch.nn.functional.interpolate(logits, size=(64, 32), mode="bilinear").argmax(1)[0].numpy()
     assert np.array_equal(label_maps(parser, [image], 1)[0], wanted)
     assert np.array_equal(parse_clothes(parser, [image], 1)[0], np.isin(wanted, parser.clothes))
+
+
+@pytest.mark.parametrize("model", ["small", "mini"])
+def test_tiny_and_thin_images_are_parsed(folder, model):
+    parser = load_parser(str(folder) if model == "small" else str(MINI))
+    sizes = [(1, 1), (1, 3), (3, 1), (3, 3), (3, 500), (500, 3), (1, 200), (2, 2)]
+    masks = parse_clothes(parser, pictures(np.random.default_rng(0), sizes), batch=3, dilation=1)
+    assert [(mask.shape, mask.dtype) for mask in masks] == [(size, bool) for size in sizes]
+
+
+def test_no_images_are_no_masks(folder):
+    assert parse_clothes(load_parser(str(folder)), [], batch=4) == []
+
+
+@given(area=st.floats(0, 1), bounds=st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted))
+def test_a_mask_is_ok_between_its_bounds(area, bounds):
+    low, high = bounds
+    assert mask_status(area, low, high) == ("empty" if area < low else "implausible" if area > high else "ok")
+
+
+def test_a_mask_at_its_bounds_is_ok():
+    assert [mask_status(area, 0.1, 0.6) for area in (0.09, 0.1, 0.6, 0.61)] == ["empty", "ok", "ok", "implausible"]
 
 
 def test_dilation_grows_by_pixels_in_all_directions(folder):
@@ -89,6 +141,8 @@ def test_bad_images_and_models_are_named(folder, tmp_path):
     parser = load_parser(str(folder))
     with pytest.raises(ValueError, match=r"image 1: expected uint8 \[H, W, 3\]"):
         parse_clothes(parser, [np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8)], 1)
+    with pytest.raises(ValueError, match=r"image 0: .* found uint8 \[0, 8, 3\]"):
+        parse_clothes(parser, [np.zeros((0, 8, 3), np.uint8)], 1)
     config = SegformerConfig(
         num_encoder_blocks=1,
         depths=(1,),
@@ -113,4 +167,12 @@ def test_weights_that_are_pickles_are_refused(folder, tmp_path):
             (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / "pytorch_model.bin").write_bytes(b"cos\nsystem\n")
     with pytest.raises(FileNotFoundError, match=r"no model\.safetensors"):
+        load_parser(str(tmp_path))
+
+
+def test_processors_that_cut_images_are_refused(folder, tmp_path):
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    MobileViTImageProcessorPil(do_center_crop=True).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="do_center_crop"):
         load_parser(str(tmp_path))

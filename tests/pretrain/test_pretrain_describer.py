@@ -24,7 +24,7 @@ def test_recipe_is_seeded_and_saves_what_loads(tmp_path, few_scenes, monkeypatch
 def test_training_sees_what_the_processor_makes(few_scenes):
     processor = describer.make_processor()
     pictures = torch.from_numpy(few_scenes.images[:8]).permute(0, 3, 1, 2).float()
-    made = describer._as_processed(pictures, processor)
+    made = describer.as_processed(pictures, processor)
     pixels = processor.image_processor(list(few_scenes.images[:8]), return_tensors="pt")["pixel_values"]
     assert made.shape == pixels.shape == (8, 3, *describer.SIZE)
     assert (made - pixels).abs().max() < 0.02  # the processor rounds to whole values in between
@@ -32,9 +32,9 @@ def test_training_sees_what_the_processor_makes(few_scenes):
 
 def test_batches_are_mirrored_and_moved(few_scenes):
     processor = describer.make_processor()
-    batch = next(describer._batches(few_scenes, processor, describer.Recipe(batch=64)))
+    batch = next(describer.training_batches(few_scenes, processor, describer.Recipe(batch=64)))
     pictures = torch.from_numpy(few_scenes.images[batch.rows]).permute(0, 3, 1, 2).float()
-    made = describer._as_processed(pictures, processor)
+    made = describer.as_processed(pictures, processor)
     assert batch.pixels.shape == made.shape
     assert not torch.equal(batch.pixels, made)
     assert (batch.pixels.mean((2, 3)) - made.mean((2, 3))).abs().max() < 0.1

@@ -3,9 +3,11 @@
 from collections import Counter
 
 import pytest
+from bad_texts import BAD
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dlcr.prompts import items
 from dlcr.prompts.items import MAX_WORDS, PARTS, count_items, most_frequent, offered_items, three_items, vote
 
 COLOURS = ("gray", "blue", "black", "dark red")
@@ -106,6 +108,35 @@ def test_long_texts_are_quick_and_cut():
     text = "very " * 200_000 + "gray shirt"
     assert offered_items(text) == {part: [] for part in PARTS}
     assert vote(["|" * 10_000, "a " * 10_000, "gray shirt " * 1000]) == "Gray shirt| Pants| Shoes"
+
+
+@pytest.mark.parametrize("text", BAD.values(), ids=BAD)
+def test_bad_responses_offer_nothing_and_disturb_no_vote(text):
+    assert vote([text]) == ""
+    assert vote([text, "Gray shirt| Blue jeans| Black shoes", text]) == "Gray shirt| Blue jeans| Black shoes"
+
+
+def test_garments_between_odd_signs_are_plain_words():
+    text = "\x1b[31mGray\x00 shirt\x1b[0m</s>| <|im_start|>user blue jeans\u202e 👟 BLACK SHOES"
+    for offered in offered_items(text).values():
+        for item in offered:
+            assert all(sign.isalnum() or sign in " '-" for sign in item)
+    assert vote([text]).split("| ")[1:] == ["User blue jeans", "Black shoes"]
+
+
+@pytest.mark.parametrize("length", [10_000, 1_000_000])
+def test_only_the_beginning_of_a_text_is_read(length, monkeypatch):
+    """Whatever is done to a text is done to at most MAX_CHARACTERS of it."""
+    read = []
+    original = items.unicodedata.normalize
+    monkeypatch.setattr(
+        items.unicodedata, "normalize", lambda form, text: read.append(len(text)) or original(form, text)
+    )
+    for text in ("x" * length, "gray shirt " * (length // 11), "a|b|" * (length // 4), "-" * length):
+        read.clear()
+        offered_items(text)
+        assert sum(read) <= items.MAX_CHARACTERS
+    assert offered_items("x" * items.MAX_CHARACTERS + "gray shirt")["upper"] == []
 
 
 def test_an_item_counts_once_a_response():

@@ -2,15 +2,26 @@
 
 import pytest
 import torch
+from bad_texts import BAD
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from dlcr.params import Summarize
-from dlcr.prompts import Outfit, check_answer, count_origins, load_summarizer, random_outfits, summarize, vote
+from dlcr.prompts import (
+    Outfit,
+    check_answer,
+    count_origins,
+    load_summarizer,
+    random_outfits,
+    single_image_outfit,
+    summarize,
+    vote,
+)
 from dlcr.prompts import summarizer as module
-from dlcr.prompts.summarizer import ask, request
+from dlcr.prompts.items import MAX_CHARACTERS
+from dlcr.prompts.summarizer import MAX_LETTERS, ask, request
 
 SETTINGS = Summarize(instruction="Extract:", words=12, temperature=0.6, top_p=0.9, max_new_tokens=8)
 RESPONSES = ["Gray shirt| Blue jeans| Black shoes"] * 3 + ["Blue shirt| Blue jeans| Brown boots"]
@@ -75,6 +86,13 @@ def test_answers_are_checked(answer, wanted, origin):
     assert check_answer(answer, RESPONSES) == Outfit(wanted, origin, answer)
 
 
+@pytest.mark.parametrize("answer", BAD.values(), ids=BAD)
+def test_bad_answers_are_replaced_by_the_vote(answer):
+    assert check_answer(answer, RESPONSES) == Outfit(vote(RESPONSES), "vote", answer)
+    assert check_answer(answer, [answer]) == Outfit("", "empty", answer)
+    assert check_answer(RESPONSES[0], [answer, RESPONSES[0]]).origin == "model"
+
+
 def test_other_languages_are_taken_by_their_places():
     responses = ["Camisa gris| Vaqueros azules| Zapatos negros"] * 2
     assert check_answer(responses[0], responses).origin == "model"
@@ -100,6 +118,22 @@ def test_words_are_limited_and_empty_responses_are_not_asked_about(folder, monke
     assert summarize(load_summarizer(str(folder)), ["", "?"], SETTINGS, 0) == Outfit("", "empty", "")
 
 
+def test_requests_are_short_whatever_the_responses_are():
+    assert request("Extract:", ["x" * 1_000_000, "a b"], 2) == f"Extract: {'x' * MAX_LETTERS} a"
+    asked = request("Extract:", ["word " * 200_000] * 3, 5000)
+    assert len(asked.split()) == 1 + 3 * MAX_CHARACTERS // 5
+    assert len(request("Extract:", [text for text in BAD.values()], 12)) <= len("Extract:") + 12 * (MAX_LETTERS + 1)
+
+
+@pytest.mark.parametrize("response", BAD.values(), ids=BAD)
+def test_bad_responses_are_survived_by_the_whole_step(folder, response):
+    summarizer = load_summarizer(str(folder))
+    outfit = summarize(summarizer, [response, *RESPONSES], SETTINGS, 0)
+    assert outfit.prompt == vote(RESPONSES)
+    assert outfit.origin == "vote"
+    assert summarize(summarizer, [response] * 3, SETTINGS, 0).origin == "empty"
+
+
 def test_answers_depend_on_their_own_seed_only(folder):
     summarizer = load_summarizer(str(folder))
     together = ask(summarizer, "hello", SETTINGS, [1, 2, 3])
@@ -119,17 +153,66 @@ def test_control_tokens_in_responses_stay_text(folder):
     assert tokenizer.eos_token_id not in ids
 
 
-def test_random_outfits_ask_again_and_then_give_up(folder, monkeypatch):
-    summarizer = load_summarizer(str(folder))
-
+def test_random_outfits_ask_again(folder, monkeypatch):
     def sometimes(_, content, settings, seeds):
         return [("Gray shirt| Blue jeans| Black shoes", "no idea", "red coat")[seed % 3] for seed in seeds]
 
     monkeypatch.setattr(module, "ask", sometimes)
-    assert [made.origin for made in random_outfits(summarizer, 30, SETTINGS, 0)] == ["model"] * 30
-    monkeypatch.setattr(module, "ask", lambda _, content, settings, seeds: ["no idea"] * len(seeds))
-    with pytest.raises(ValueError, match="no complete outfit in 20 attempts"):
-        random_outfits(summarizer, 2, SETTINGS, 0)
+    made = random_outfits(load_summarizer(str(folder)), 30, SETTINGS, 0)
+    assert [outfit.origin for outfit in made] == ["model"] * 30
+
+
+def test_stubborn_random_outfits_are_filled_from_other_answers(monkeypatch):
+    stubborn = {module.seed_of("random outfit", 0, index, attempt) for index in (3, 20) for attempt in range(20)}
+    asked = []
+
+    def answers(_, content, settings, seeds):
+        asked.extend(seeds)
+        colour = ("Gray", "Blue", "Red")
+        return [
+            "green coat" if seed in stubborn else f"{colour[seed % 3]} shirt| {colour[seed % 3]} jeans| Black shoes"
+            for seed in seeds
+        ]
+
+    monkeypatch.setattr(module, "ask", answers)
+    made = random_outfits(None, 24, SETTINGS, 0)
+    assert len(asked) == 22 + 2 * 20
+    assert [place for place, outfit in enumerate(made) if outfit.origin == "repaired"] == [3, 20]
+    for outfit in (made[3], made[20]):
+        upper, lower, footwear = outfit.prompt.split("| ")
+        assert (upper, footwear, outfit.answer) == ("Green coat", "Black shoes", "green coat")
+        assert lower in ("Gray jeans", "Blue jeans", "Red jeans")
+    assert made == random_outfits(None, 24, SETTINGS, 0)
+
+
+@pytest.mark.parametrize("answer", ["no idea", "red coat, black shoes", *BAD.values()])
+def test_random_outfits_give_up_if_a_part_is_never_named(answer, monkeypatch):
+    monkeypatch.setattr(module, "ask", lambda _, content, settings, seeds: [answer] * len(seeds))
+    with pytest.raises(ValueError, match=r"named nothing for the body part '(upper|lower)' in 40 answers"):
+        random_outfits(None, 2, SETTINGS, 0)
+
+
+def test_one_image_s_description_is_an_outfit():
+    responses = {
+        "b": "Blue shirt| Black trousers| Brown boots",
+        "a": "a gray shirt, blue jeans and black shoes",
+        "c": "?",
+        "d": "",
+    }
+    wanted = {"Gray shirt| Blue jeans| Black shoes": "a", "Blue shirt| Black trousers| Brown boots": "b"}
+    drawn = [single_image_outfit(responses, seed) for seed in range(40)]
+    assert {outfit.prompt for outfit in drawn} == set(wanted)
+    for outfit in drawn:
+        assert outfit.origin == "model"
+        assert outfit.answer == responses[wanted[outfit.prompt]]
+    backwards = dict(reversed(responses.items()))
+    assert drawn == [single_image_outfit(backwards, seed) for seed in range(40)]
+
+
+def test_descriptions_without_garments_make_an_empty_outfit():
+    assert single_image_outfit({}, 0) == Outfit("", "empty", "")
+    assert single_image_outfit({str(place): text for place, text in enumerate(BAD.values())}, 0).origin == "empty"
+    assert single_image_outfit({"a": "", "b": "red coat"}, 0) == Outfit("Red coat| Pants| Shoes", "model", "red coat")
 
 
 def test_origins_are_counted():

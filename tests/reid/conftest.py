@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from dlcr.data import GENERATED_SCHEMA, IMAGE_SCHEMA, encode_png, save_manifest, write_shard
+from dlcr.data.shards import MEASURES
 
 SIZE = (32, 16)
 Maker = Callable[..., tuple[Path, Path]]
@@ -73,6 +74,7 @@ def make_toy(tmp_path: Path) -> Maker:
                 "checksum": [""] * len(ids),
                 "image": [None if g else encode_png(_filled(i, 1 + v)) for i, g in enumerate(gone)],
                 "skipped": ["empty mask" if g else "" for g in gone],
+                **{name: [None if g else (1 + v) / 8 for g in gone] for name in MEASURES},
             }
             path = generated / f"variant-{v:03d}-block-0000.arrow"
             write_shard(path, columns, GENERATED_SCHEMA, {"set": {"kind": "toy", "dataset": dataset}})

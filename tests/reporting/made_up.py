@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dlcr.data import GENERATED_SCHEMA, IMAGE_SCHEMA, MASK_SCHEMA, encode_png, save_manifest, write_shard
-from dlcr.data.shards import checksum
+from dlcr.data.shards import MEASURES, checksum
 from dlcr.params import Params
 
 SUBJECTS, IMAGES, HEIGHT, WIDTH = 6, 4, 48, 24
@@ -22,6 +22,10 @@ TOP1 = {
     "progressive": 0.66,
     "oracle": 0.8,
     "concat": 0.6,
+    "vlm": 0.55,
+    "instructblip": 0.57,
+    "colour": 0.45,
+    "guided": 0.68,
 }
 
 
@@ -102,7 +106,11 @@ def make_texts(root: Path, params: Params, manifest: pd.DataFrame) -> None:
     train = manifest[manifest["split"] == "train"]
     answers = ["gray shirt| blue jeans| black shoes", "gray shirt| blue jeans| black boots"]
     table = train[["image_id", "clothes"]].assign(response=[answers[number % 2] for number in range(len(train))])
-    path = root / "descriptions" / f"{params.report.dataset}.parquet"
+    path = (
+        root
+        / "descriptions"
+        / f"{params.outfits[params.generated[params.report.samples].outfits].descriptions}.parquet"
+    )
     path.parent.mkdir(parents=True)
     table.to_parquet(path)
     path = root / "outfits" / f"{params.generated[params.report.samples].outfits}.parquet"
@@ -134,6 +142,7 @@ def make_set(root: Path, name: str, manifest: pd.DataFrame, variants: int = 4) -
                 "prompt": HOSTILE if number == variant == 0 else "Red striped shirt| Green trousers| White boots",
                 "checksum": checksum(data) if data else "",
                 "skipped": "" if data else "empty mask",
+                **dict.fromkeys(MEASURES, 0.5 if data else None),
             }
             for field, value in values.items():
                 columns[field].append(value)

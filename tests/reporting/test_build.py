@@ -1,5 +1,6 @@
 """The whole report on made-up data: files, gaps, the same bytes twice, hostile texts."""
 
+import io
 import json
 import re
 from html.parser import HTMLParser
@@ -56,6 +57,9 @@ def test_report_of_a_made_up_pipeline(tmp_path: Path, params: Params) -> None:
         "metrics.json",
         "tables/a1.csv",
         "tables/a1.md",
+        "tables/a3.csv",
+        "tables/a4.md",
+        "tables/quality.csv",
         "tables/settings.csv",
         "figures/a1.svg",
         "figures/samples.png",
@@ -72,6 +76,10 @@ def test_report_of_a_made_up_pipeline(tmp_path: Path, params: Params) -> None:
     assert metrics["stages"]["masks"]["train"]["iou"] == 100
     assert b"| not run |" in files["tables/a1.md"]
 
+    quality = pd.read_csv(io.BytesIO(files["tables/quality.csv"])).set_index("set")
+    assert quality.loc["inpainting", ["variants", "not_made", "dropped"]].tolist() == [96, 24, 0]
+    assert quality.loc["inpainting", "change_50"] == 0.5
+
     page = files["index.html"].decode()
     assert len(page) < 5_000_000
     assert "Not run: row 2." in page
@@ -86,6 +94,16 @@ def test_report_of_a_made_up_pipeline(tmp_path: Path, params: Params) -> None:
     links = [attributes["href"] for tag, attributes in checker.tags if tag == "a"]
     targets = {attributes.get("id") for _, attributes in checker.tags}
     assert all(link.startswith("#") and link[1:] in targets for link in links)
+
+
+def test_what_the_quality_gate_drops_is_counted(tmp_path: Path, params: Params) -> None:
+    make_pipeline(tmp_path, params, missing=tuple(params.evaluations))
+    strict = params.model_copy(update={"quality": params.quality.model_copy(update={"min_spread": 0.6})})
+    files = build(tmp_path, strict, NO_TIMINGS)
+    quality = pd.read_csv(io.BytesIO(files["tables/quality.csv"])).set_index("set")
+    assert quality.loc["oracle", ["not_made", "dropped"]].tolist() == [24, 72]
+    assert quality.loc["oracle", "reasons"] == "empty mask 24, quality: spread 72"
+    assert "quality: spread 72" in files["index.html"].decode()
 
 
 def test_report_of_nothing_but_data(tmp_path: Path, params: Params) -> None:

@@ -7,6 +7,7 @@ import pytest
 from made_up import HOSTILE, make_data, make_set, make_texts
 
 from dlcr.data import open_images, open_masks
+from dlcr.inpainting.quality import word_hits
 from dlcr.params import Params, load_params
 from dlcr.reporting import scores
 
@@ -38,7 +39,7 @@ def test_scores_of_a_made_up_pipeline(tmp_path: Path, params: Params, monkeypatc
     make_set(tmp_path, generated, manifest)
     masks = scores.mask_scores(tmp_path, dataset, manifest)
     assert masks["train"] == {"iou": 100, "images": 24, "empty": 0}
-    texts = scores.prompt_scores(tmp_path, dataset, params.generated[generated].outfits)
+    texts = scores.prompt_scores(tmp_path, dataset, dataset, params.generated[generated].outfits)
     assert (texts["descriptions"]["footwear"], texts["outfits"]["all"]) == (50, 100)
     assert scores.variant_scores(tmp_path, dataset, generated) == {
         "variants": 96,
@@ -65,9 +66,7 @@ def test_scores_of_a_made_up_pipeline(tmp_path: Path, params: Params, monkeypatc
 
 def found_in_hostile() -> int:
     """How many of the nine words of the hostile prompt the made-up describer names."""
-    said = "red striped shirt| green trousers| black boots"
-    pairs = zip(scores.items(HOSTILE), scores.items(said), strict=True)
-    return sum(a == b for one, other in pairs for a, b in zip(scores._words(one), scores._words(other), strict=True))
+    return int(word_hits(HOSTILE, "red striped shirt| green trousers| black boots").sum())
 
 
 def test_bound_of_the_alignment_is_the_truth_within_the_masks(

@@ -11,7 +11,7 @@ from made_up import make_data, make_evaluation
 
 from dlcr.reporting.paper import paper_table
 from dlcr.reporting.results import load_result, per_query
-from dlcr.reporting.tables import aligned, gain_shares, share_of_gain, table_a1, table_a5, table_a6
+from dlcr.reporting.tables import aligned, gain_shares, share_of_gain, table_a1, table_a5, table_a6, table_prompts
 
 
 @pytest.fixture
@@ -49,6 +49,19 @@ def test_a1_has_numbers_for_what_was_run_and_gaps_for_the_rest(results: dict) ->
     assert table.loc["oracle", "paper_top1"] != table.loc["oracle", "paper_top1"]
     assert table.loc["5", "top1_difference"] == pytest.approx(table.loc["5", "top1"] - table.loc["1", "top1"])
     assert pd.isna(table.loc["1", "top1_difference"])
+
+
+def test_prompt_tables_stand_beside_the_papers(results: dict) -> None:
+    table = table_prompts("a3", {"random": results["1"], "vlm+llm": results["5"]}, 200, 0).set_index("row")
+    assert list(table.index) == ["random", "vlm", "vlm+llm"]
+    assert table["paper_top1"].tolist() == [60.7, 61.6, 62.9]
+    assert table.loc["vlm", ["top1", "map", "top1_difference", "evaluation"]].isna().all()
+    gain = table.loc["vlm+llm", "top1"] - table.loc["random", "top1"]
+    assert table.loc["vlm+llm", "top1_difference"] == pytest.approx(gain)
+    assert pd.isna(table.loc["random", "top1_difference"])
+    assert table_prompts("a4", {}, 10, 0)["paper_map"].tolist() == [60.9, 61.3]
+    with pytest.raises(ValueError, match=r"report\.a4: no row 'blip'; it has llava, instructblip"):
+        table_prompts("a4", {"blip": None}, 10, 0)
 
 
 def test_a1_rejects_a_row_that_the_table_lacks(results: dict) -> None:

@@ -21,7 +21,8 @@ def workplace(tmp_path, repository, monkeypatch) -> Path:
     params = yaml.safe_load((repository / "profiles" / "minicc.yaml").read_text(encoding="utf-8"))
     params["describe"] |= {"batch": 3, "temperature": 0.5}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
-    (tmp_path / "models" / "mini" / "describer").mkdir(parents=True)
+    for name in ("describer", "instructblip"):
+        (tmp_path / "models" / "mini" / name).mkdir(parents=True)
     rows, encoded = [], {}
     for number in range(10):
         name = f"{number:02d}.png"
@@ -82,6 +83,22 @@ def test_a_stopped_stage_goes_on_where_it_was(workplace, monkeypatch):
     asked.clear()
     assert run(monkeypatch, stopped) == whole
     assert asked == [3]  # the last of three batches
+
+
+def test_an_unreadable_image_has_an_empty_answer(workplace, monkeypatch):
+    monkeypatch.setattr(stages.describe, "describe", answers)
+    answer = stages.describe.answerer("model", {"batch": 2, "question": "", "temperature": 0, "max_new_tokens": 1})
+    data = [encode_png(np.full((8, 4, 3), number, np.uint8)) for number in range(3)]
+    chunk = stages.describe.Chunk(["a", "b", "c", "d"], [data[0], data[1][:30], data[2], b""], [5, 6, 7, 8])
+    assert answer(chunk) == ["0 5", None, "2 7", None]
+
+
+def test_a_describers_name_is_that_of_the_descriptions(workplace, monkeypatch):
+    run(monkeypatch, answers)
+    result = CliRunner().invoke(stages.describe.app, ["minicc-instructblip"])
+    assert result.exception is None
+    first, second = (pd.read_parquet(f"descriptions/{name}.parquet") for name in ("minicc", "minicc-instructblip"))
+    assert first.equals(second)  # the same seeds: only the model differs
 
 
 def test_other_settings_start_anew(workplace, monkeypatch):

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+import stages.discriminate
 import stages.inpaint
 from dlcr.data import MASK_SCHEMA, encode_png, load_manifest, open_generated, open_images, open_masks, write_shard
 from dlcr.data.shards import decode_grey
@@ -49,7 +50,21 @@ def prepared(tmp_path_factory) -> Path:
 def workplace(tmp_path, prepared, repository, monkeypatch) -> Path:
     params = yaml.safe_load((repository / "profiles" / "minicc.yaml").read_text(encoding="utf-8"))
     params["minicc"] = SIZES
-    params["models"] = {role: str(repository / model) for role, model in params["models"].items()}
+    params["models"] |= {
+        role: str(repository / params["models"][role]) for role in ("parser", "summarizer", "inpainter")
+    }
+    params["models"]["describers"] = {"llava": str(repository / "models/mini/describer")}
+    params["descriptions"] = {name: item for name, item in params["descriptions"].items() if name == "minicc"}
+    params["outfits"] = {"minicc": params["outfits"]["minicc"]}
+    for name in [name for name, item in params["generated"].items() if item["outfits"] != "minicc"]:
+        del params["generated"][name]
+    params["discriminate"] |= {"steps": 4, "batch": 4, "variants": 1}
+    sets = set(params["generated"]) | {"none"}
+    params["runs"] = {name: item for name, item in params["runs"].items() if item["generated"] in sets}
+    params["evaluations"] = {
+        name: item for name, item in params["evaluations"].items() if item["run"] in params["runs"]
+    }
+    params["report"] |= {"a1": {"1": "baseline"}, "a3": {}, "a4": {}, "a5": {}}
     params["inpaint"] |= {"steps": 2, "block": 4, "dtype": "float32"}
     params["queries"]["minicc"] |= {"steps": 1, "variants": 2}
     params["k"] = 2
@@ -65,6 +80,14 @@ def run(*arguments: str):
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result
+
+
+def change(**values) -> None:
+    """Edit params.yaml; of a section only the keys given."""
+    params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
+    for key, value in values.items():
+        params[key] = params[key] | value if isinstance(value, dict) else value
+    Path("params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
 
 
 def content(folder: str) -> dict[str, bytes]:
@@ -94,8 +117,7 @@ def test_every_training_image_gets_k_variants_that_keep_what_is_not_clothes(work
 def test_a_larger_k_adds_files_and_changes_none(workplace):
     run("oracle")
     first = content("generated/oracle")
-    params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
-    Path("params.yaml").write_text(yaml.safe_dump(params | {"k": 3}), encoding="utf-8")
+    change(k=3)
     assert "12 made, 24 taken" in run("oracle").output
     grown = content("generated/oracle")
     assert len(grown) == 9
@@ -124,14 +146,59 @@ def test_standard_repaints_the_whole_image_and_queries_have_their_own_set(workpl
     assert queries.image_ids == manifest.loc[manifest["split"] == "query", "image_id"].tolist()
 
 
+def test_colour_change_keeps_what_is_not_clothes(workplace):
+    assert "2 variants of 12 images; 24 made, 0 taken from the store, 2 skipped" in run("colour").output
+    generated, images, masks = (
+        open_generated("generated/colour"), open_images("data/minicc/images"), open_masks("masks/minicc")
+    )  # fmt: skip
+    for image_id in generated.image_ids[1:]:
+        changed = (generated[image_id, 0] != images[image_id]).any(axis=2)
+        assert not (changed & ~masks[image_id]).any()
+        assert changed[masks[image_id]].mean() > 0.9
+
+
+def test_a_discriminator_guides_the_set_that_names_it(workplace):
+    run("inpainting")
+    result = CliRunner().invoke(stages.discriminate.app, ["minicc"], catch_exceptions=False)
+    assert "held-out images told apart from generated ones" in result.output
+    first = content("discriminators/minicc")
+    assert set(first) == {"config.json", "model.safetensors", "scores.json"}
+    run("guided")
+    plain, guided = open_generated("generated/inpainting"), open_generated("generated/guided")
+    assert guided.fingerprint["set"]["weight"] == 1.0
+    assert "discriminator" not in plain.fingerprint["set"]
+    rows = [row for row in plain.table().itertuples() if not row.skipped]
+    assert any((plain[row.image_id, row.variant] != guided[row.image_id, row.variant]).any() for row in rows)
+    # A larger k does not train it again: its images are the same.
+    change(k=3)
+    run("inpainting")
+    result = CliRunner().invoke(stages.discriminate.app, ["minicc"], catch_exceptions=False)
+    assert "taken from the store" in result.output
+    assert content("discriminators/minicc") == first
+    assert "12 made, 24 taken" in run("guided").output
+
+
+def test_alignment_is_measured_where_asked_and_grows_with_k(workplace):
+    change(quality={"alignment": True, "min_alignment": 0.0})
+    assert "24 variants described by llava" in run("oracle").output
+    measured = open_generated("generated/oracle").table(["alignment"])["alignment"]
+    assert measured.between(0, 1).all()
+    assert measured.mean() > 0.6  # the truth, read by the shipped describer
+    first = content("generated/oracle/alignment")
+    change(k=3)
+    assert "12 variants described" in run("oracle").output
+    assert first.items() < content("generated/oracle/alignment").items()
+    change(quality={"alignment": False})
+    run("oracle")
+    assert not Path("generated/oracle/alignment").exists()
+
+
 def test_errors_are_one_clear_message(workplace):
     with pytest.raises(ValueError, match="generated has no 'nothing'"):
         run("nothing")
-    params = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
-    Path("params.yaml").write_text(yaml.safe_dump(params | {"k": 4}), encoding="utf-8")
+    change(k=4)
     with pytest.raises(ValueError, match=r"k is 4, but image .* has only 3 other outfits"):
         run("oracle")
-    params["datasets"]["minicc"]["reader"] = "folder"
-    Path("params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    change(k=2, datasets={"minicc": {"reader": "folder", "source": "x"}})
     with pytest.raises(ValueError, match="kind oracle needs a dataset that knows the truth"):
         run("oracle")

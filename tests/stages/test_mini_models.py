@@ -14,9 +14,10 @@ def params(repository):
     return load_params(repository / "profiles" / "minicc.yaml")
 
 
-def test_outfits_of_benchmark_subjects(params, repository):
+@pytest.mark.parametrize(("name", "least", "least_colours"), [("llava", 0.9, 0.95), ("instructblip", 0.75, 0.9)])
+def test_outfits_of_benchmark_subjects(params, repository, name, least, least_colours):
     scenes = [scene for scene in benchmark_scenes(train_subjects=8) if scene.split == "train"]
-    describer = load_describer(str(repository / params.models.describer))
+    describer = load_describer(str(repository / params.models.describers[name]))
     summarizer = load_summarizer(str(repository / params.models.summarizer))
     images = [render(scene).image for scene in scenes]
     answers = describe(describer, images, params.describe.question, 0.0, params.describe.max_new_tokens)
@@ -31,8 +32,8 @@ def test_outfits_of_benchmark_subjects(params, repository):
         for said, true in zip(outfit.prompt.split("| "), truth[clothes].split("| "), strict=True):
             items.append(said == true)
             colours.append(said.split()[0] == true.split()[0])
-    assert sum(items) / len(items) > 0.90
-    assert sum(colours) / len(colours) > 0.95
+    assert sum(items) / len(items) > least
+    assert sum(colours) / len(colours) > least_colours
 
 
 def test_random_outfits_are_outfits_and_differ(params, repository):

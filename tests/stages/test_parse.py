@@ -8,7 +8,7 @@ import yaml
 from typer.testing import CliRunner
 
 import stages.parse
-from dlcr.data import load_manifest, open_masks
+from dlcr.data import encode_png, load_manifest, open_masks
 from dlcr.data.images import open_images
 from dlcr.data.shards import decode_grey
 from dlcr.params import MiniCC
@@ -30,7 +30,7 @@ def workplace(tmp_path, dataset, repository, monkeypatch) -> Path:
     """A folder with the shipped profile, the shipped parser and a small MiniCC."""
     params = yaml.safe_load((repository / "profiles" / "minicc.yaml").read_text(encoding="utf-8"))
     params["minicc"] = SIZES
-    params["models"] = {role: str(repository / model) for role, model in params["models"].items()}
+    params["models"]["parser"] = str(repository / params["models"]["parser"])
     params["parse"]["batch"] = 16
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     (tmp_path / "data").mkdir()
@@ -52,7 +52,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 def test_masks_of_train_and_queries_are_the_clothes(workplace, monkeypatch):
     monkeypatch.setattr(stages.parse, "SHARD", 32)
-    assert "masks, 0 of them empty" in run("minicc").output
+    assert "masks, 0 of them empty, 0 of them implausible, 0 of them unreadable" in run("minicc").output
     manifest = load_manifest(Path("data/minicc"))
     masks, truth = open_masks("masks/minicc"), open_images("data/minicc/truth")
     expected = manifest.loc[manifest["split"].isin(["train", "query", "query_sc"]), "image_id"].tolist()
@@ -77,11 +77,24 @@ def test_masks_of_train_and_queries_are_the_clothes(workplace, monkeypatch):
     assert content(Path("masks/minicc")) == first
 
 
-def test_small_masks_are_kept_but_marked():
-    masks = [np.zeros((10, 10), bool), np.ones((10, 10), bool)]
-    rows = stages.parse.mask_rows(["a", "b"], masks, min_area=0.01)
-    assert rows["status"] == ["empty", "ok"]
-    assert rows["area"] == [0.0, 1.0]
+def test_masks_that_are_not_to_be_inpainted_are_kept_but_marked():
+    masks = {"a": np.zeros((10, 10), bool), "b": np.eye(10, dtype=bool), "d": np.ones((10, 10), bool)}
+    rows = stages.parse.mask_rows(list("abcd"), masks, [(10, 10)] * 4, min_area=0.01, max_area=0.9)
+    assert rows["status"] == ["empty", "ok", "unreadable", "implausible"]
+    assert rows["area"] == pytest.approx([0.0, 0.1, 0.0, 1.0])
+    assert [decode_grey(mask, "mask").shape for mask in rows["mask"]] == [(10, 10)] * 4
+
+
+def test_an_unreadable_image_gets_a_record_and_stops_nothing(workplace):
+    images = open_images("data/minicc/images")
+    good = images.encoded(images.ids[0])
+    make = stages.parse.mask_maker(yaml.safe_load(Path("params.yaml").read_text())["models"]["parser"],
+                                   {"batch": 2, "dilation": 0, "min_area": 0.01, "max_area": 0.95})  # fmt: skip
+    odd = [good, good[:200], b"", encode_png(np.full((1, 1, 3), 90, np.uint8)), good]
+    rows = make(stages.parse.Chunk(list("abcde"), odd, [(96, 48), (96, 48), (96, 48), (1, 1), (96, 48)]))
+    assert [rows["status"][place] for place in (0, 1, 2, 4)] == ["ok", "unreadable", "unreadable", "ok"]
+    assert rows["mask"][0] == rows["mask"][4]
+    assert decode_grey(rows["mask"][3], "mask").shape == (1, 1)
 
 
 def test_bad_names_and_missing_models_are_one_clear_error(workplace):

@@ -11,6 +11,7 @@ import yaml
 from safetensors.torch import save_file
 
 from dlcr.data import GENERATED_SCHEMA, IMAGE_SCHEMA, encode_png, load_manifest, save_manifest, write_shard
+from dlcr.data.shards import MEASURES
 from dlcr.reid import build_model
 from stages import refine_eval
 
@@ -60,6 +61,7 @@ def make_variants(root, rng, queries):
             ],
             "checksum": ["0" if ok else "" for ok in made],
             "skipped": ["" if ok else "no clothes found" for ok in made],
+            **{name: [0.5 if ok else None for ok in made] for name in MEASURES},
         }
         path = root / f"generated/queries-minicc/variant-{variant:03d}-block-0000.arrow"
         write_shard(path, columns, GENERATED_SCHEMA, {"set": "made up"})
@@ -91,7 +93,7 @@ def template(tmp_path_factory, repository):
         "progressive": {"run": "progressive", "dataset": "minicc", "queries": "queries-minicc"},
         "plain": {"run": "progressive", "dataset": "minicc", "queries": "none"},
     }
-    params["report"] |= {"a1": {"5": "progressive"}, "a5": {"progressive": "progressive"}}
+    params["report"] |= {"a1": {"5": "progressive"}, "a3": {}, "a4": {}, "a5": {"progressive": "progressive"}}
     (root / "params.yaml").write_text(yaml.safe_dump(params))
     return root
 

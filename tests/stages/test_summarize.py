@@ -67,6 +67,15 @@ def test_as_many_random_outfits_as_clothes_ids(workplace, monkeypatch):
     assert set(table["origin"]) == {"repaired"}
 
 
+def test_one_image_of_a_clothes_id_without_a_language_model(workplace, monkeypatch):
+    monkeypatch.setattr(stages.summarize, "load_summarizer", None)
+    assert "origin: model 2, repaired 0, vote 0, empty 1" in run(monkeypatch, "minicc-vlm", "").output
+    table = pd.read_parquet("outfits/minicc-vlm.parquet").set_index("clothes")
+    assert table.loc["a-1", "prompt"] == "Gray shirt| Blue jeans| Black shoes"
+    assert table.loc["a-2", "prompt"] in ("Red coat| Pink skirt| Brown boots", "Red coat| Red skirt| Brown boots")
+    assert table.loc["a-2", "answer"].lower() == table.loc["a-2", "prompt"].lower()
+
+
 def test_missing_and_useless_descriptions_are_one_clear_error(workplace, monkeypatch):
     write_texts(
         pd.DataFrame([{"image_id": "x", "clothes": "c", "response": "?"}]),

@@ -11,6 +11,7 @@ import torch
 from typer.testing import CliRunner
 
 from dlcr.data import IMAGE_SCHEMA, encode_png, save_manifest, write_shard
+from dlcr.params import Quality
 from dlcr.runtime.stage import run_stage
 from stages import train
 
@@ -38,6 +39,7 @@ def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = {"dataset": "toy", "model": "small", "generated": "none", "mode": "none", "k": None, "seeds": None}
     params = SimpleNamespace(
         seeds=[5],
+        quality=Quality(**dict.fromkeys(Quality.model_fields, 0.0) | {"alignment": False}),
         train={"small": SimpleNamespace(**ENTRY), "wide": SimpleNamespace(**{**ENTRY, "identities": 3})},
         runs={
             "plain": SimpleNamespace(**run),

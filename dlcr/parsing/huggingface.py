@@ -1,0 +1,41 @@
+"""Hugging Face's semantic segmentation models as parsers; see `dlcr.parsing.load_parser`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
+
+from dlcr.runtime.checkpoint import device, find_checkpoint
+
+
+def load(model: str) -> tuple[dict[int, str], Callable[[Sequence[np.ndarray]], list[np.ndarray]]]:
+    """The label names of a model, and the function from one batch of RGB images to their label maps.
+
+    model: a folder or `repo@revision`. Raises FileNotFoundError or OSError if it isn't there, ValueError if its image
+    processor cuts images, as the masks could not cover them.
+    """
+    checkpoint = find_checkpoint(model)
+    # One backend everywhere: torchvision resizes a little differently, and masks must not depend on what is
+    # installed.
+    processor = AutoImageProcessor.from_pretrained(checkpoint.location, backend="pil", **checkpoint.arguments())
+    if getattr(processor, "do_center_crop", False):
+        raise ValueError(f"{model}: its processor cuts images (do_center_crop); expected one that only resizes them")
+    network = AutoModelForSemanticSegmentation.from_pretrained(checkpoint.location, **checkpoint.weights())
+    network.to(device()).eval()
+
+    def work(images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        pixels = processor(list(images), return_tensors="pt", input_data_format="channels_last")["pixel_values"]
+        with torch.inference_mode():
+            logits = network(pixel_values=pixels.to(network.device, network.dtype)).logits.float()
+            return [best_labels(row, image.shape[:2]) for row, image in zip(logits, images, strict=True)]
+
+    return network.config.id2label, work
+
+
+def best_labels(logits: torch.Tensor, size: tuple[int, int]) -> np.ndarray:
+    """The best label of every pixel, uint8 [H, W], of logits [C, h, w] enlarged bilinearly to `size` = (H, W)."""
+    enlarged = torch.nn.functional.interpolate(logits[None], size=size, mode="bilinear", align_corners=False)[0]
+    return enlarged.argmax(0).to(torch.uint8).cpu().numpy()

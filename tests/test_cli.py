@@ -1,0 +1,65 @@
+"""`dlcr import-released` as a user types it; the profiles' commands are tested with the README."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from strips import pack_prcc, train_rows, write_strips
+from typer.testing import CliRunner
+
+from dlcr.cli import app
+from dlcr.data import open_generated
+
+
+def test_targets_of_a_table(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for profile, expected in (
+        ("smoke", ["baseline", "oracle", "progressive"]),
+        ("ltcc", ["ltcc-baseline", "ltcc-progressive"]),
+    ):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "params.yaml").write_bytes((repository / "profiles" / f"{profile}.yaml").read_bytes())
+        printed = CliRunner().invoke(app, ["targets", "a1"]).output.split()
+        kind = "private-refine-eval" if profile == "ltcc" else "refine-eval"
+        assert printed == [f"{kind}@{name}" for name in expected]
+    error = CliRunner().invoke(app, ["targets", "a9"]).exception
+    assert "no table 'a9' in params.yaml's report; it has a1, a3, a4, a5" in str(error)
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    write_strips(pack_prcc(tmp_path), tmp_path / "release")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, ["import-released", *arguments])
+
+
+def test_the_set_and_what_comes_next(workplace: Path) -> None:
+    result = run("release", "--dataset", "prcc")
+    assert result.exit_code == 0, result.output
+    assert "generated/prcc-released: 3 variants of 5 images; 3 files made, 0 kept" in result.output
+    for step in ("`prcc-released: {dataset: prcc}`", "`generated: prcc-released`", "dvc add generated/prcc-released"):
+        assert step in result.output
+    assert open_generated("generated/prcc-released").variants == 3
+
+
+def test_another_name_and_missing_images(workplace: Path) -> None:
+    (workplace / "release" / train_rows(Path("data/prcc"))["image_id"].iloc[0]).with_suffix(".png").unlink()
+    assert "--allow-missing would skip" in str(run("release", "--dataset", "prcc", "--name", "theirs").exception)
+    result = run("release", "--dataset", "prcc", "--name", "theirs", "--allow-missing")
+    assert "1 images are not in the release: skipped" in result.output
+    assert [path.name for path in Path("generated").iterdir()] == ["theirs"]
+
+
+@pytest.mark.parametrize("name", ["none", "../prcc", "", "Mine", ".hidden"])
+def test_names_that_cannot_be_a_set(workplace: Path, name: str) -> None:
+    assert "cannot name a dataset or set" in str(run("release", "--dataset", "prcc", "--name", name).exception)
+    assert not Path("generated").exists()
+
+
+def test_unknown_dataset(workplace: Path) -> None:
+    assert "data/last: not packed yet; run `dvc repro prepare@last` first" in str(
+        run("release", "--dataset", "last").exception
+    )
