@@ -21,6 +21,14 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
+LONG = ("test_pipeline.py", "test_growth.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, so that no process is left with one of them when the others are done."""
+    items.sort(key=lambda item: item.path.name not in LONG)
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The root of this checkout."""

@@ -16,15 +16,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 @pytest.fixture(scope="module")
 def clones(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Two clones after `dvc repro`, and `make demo` and `make tables` (with this environment in place of a new one)."""
+    """Two clones after `make tables` and `make demo` at the same time, with this environment in place of a new one."""
     both = tuple(make_clone(repository, tmp_path_factory.mktemp(name) / "dlcr") for name in ("one", "another"))
     make = ("make", "--assume-old=install", f"VENV={sys.prefix}")
-    demo = start(both[1], *make, "demo")
-    command(both[0], "dvc", "repro")
-    assert "\nDone. Open reports/index.html\n" in output(demo)
-    assert not (both[1] / "generated" / "guided").exists()  # no part of the headline table
-    assert (both[1] / "reports" / "tables" / "a1.md").read_bytes() == (both[0] / "reports/tables/a1.md").read_bytes()
-    assert "\nDone. Open reports/index.html\n" in command(both[1], *make, "tables")
+    for process in [start(folder, *make, target) for folder, target in zip(both, ("tables", "demo"), strict=True)]:
+        assert "\nDone. Open reports/index.html\n" in output(process)
     command(both[0], "git", "add", "--all")
     command(both[0], "git", "commit", "--quiet", "--message", "smoke")
     return both
@@ -49,8 +45,15 @@ def test_repro_again_has_nothing_to_do(clone: Path) -> None:
 
 
 def test_the_same_machine_gives_the_same_bytes_twice(clones: tuple[Path, Path]) -> None:
-    first, second = ((folder / "dvc.lock").read_bytes() for folder in clones)
-    assert first == second
+    """And the headline alone needs less: no guided set, which takes no part in it."""
+    everything, headline = (
+        yaml.safe_load((folder / "dvc.lock").read_text())["stages"] | {"report": None} for folder in clones
+    )
+    assert "inpaint@guided" in everything.keys() - headline.keys()
+    assert "refine-eval@oracle" in headline
+    assert headline.items() <= everything.items()
+    tables = [(folder / "reports" / "tables" / "a1.md").read_bytes() for folder in clones]
+    assert tables[0] == tables[1]
 
 
 def test_k_grows_by_an_experiment(clone: Path) -> None:
