@@ -42,13 +42,7 @@ def table_a1(results: Mapping[str, Result | None], bootstrap: int, seed: int) ->
         refined, result = key == "6", results.get(key)
         row = _described(key, paper) | {"evaluation": result.name if result else None}
         if result is not None:
-            row |= _measured(result, refined)
-            values = per_query(result, refined)
-            row["queries"] = len(values)
-            for measure in MEASURES:
-                row |= _interval(values[measure], measure, bootstrap, seed)
-                if base is not None and key != "1":
-                    row |= _difference(values[measure], per_query(base, False)[measure], measure, bootstrap, seed)
+            row |= _compared(result, refined, None if key == "1" else base, bootstrap, seed)
         rows.append(row)
     columns = [
         "row",
@@ -92,6 +86,18 @@ def _measured(result: Result, refined: bool) -> dict:
     for measure in MEASURES:
         row[measure] = result.metrics["mean"][setting][measure]
         row[f"{measure}_std"] = result.metrics["std"][setting][measure] if row["seeds"] > 1 else np.nan
+    return row
+
+
+def _compared(result: Result, refined: bool, base: Result | None, bootstrap: int, seed: int) -> dict:
+    """A result's means, number of queries and intervals, and its differences to `base` unrefined, if there is one."""
+    row = _measured(result, refined)
+    values = per_query(result, refined)
+    row["queries"] = len(values)
+    for measure in MEASURES:
+        row |= _interval(values[measure], measure, bootstrap, seed)
+        if base is not None:
+            row |= _difference(values[measure], per_query(base, False)[measure], measure, bootstrap, seed)
     return row
 
 
@@ -189,12 +195,7 @@ def table_prompts(table: str, results: Mapping[str, Result | None], bootstrap: i
         row = {"row": key, "what": paper[column], "evaluation": result.name if result else None}
         row |= {f"paper_{measure}": float(paper[measure]) for measure in MEASURES}
         if result is not None:
-            row |= _measured(result, refined=False)
-            values = per_query(result, refined=False)
-            for measure in MEASURES:
-                row |= _interval(values[measure], measure, bootstrap, seed)
-                if base is not None and key != keys[0]:
-                    row |= _difference(values[measure], per_query(base, False)[measure], measure, bootstrap, seed)
+            row |= _compared(result, False, None if key == keys[0] else base, bootstrap, seed)
         rows.append(row)
     columns = ["row", "what", "evaluation", "seeds"]
     for measure in MEASURES:

@@ -9,7 +9,6 @@ def view_a1(table: pd.DataFrame) -> pd.DataFrame:
     """Table A1 (`tables.table_a1`) as text."""
     rows = []
     for row in table.to_dict("records"):
-        missing = is_gap(row["top1"])
         view = {
             "Row": row["row"],
             "Generated data": row["generated_data"],
@@ -23,13 +22,18 @@ def view_a1(table: pd.DataFrame) -> pd.DataFrame:
                 f"This run {title}": spread(row[measure], row[f"{measure}_std"]),
                 f"95 % interval {title}": interval(row[f"{measure}_low"], row[f"{measure}_high"]),
             }
-            difference = signed(row[f"{measure}_difference"])
-            if not missing and difference != "–":
-                ends = interval(row[f"{measure}_difference_low"], row[f"{measure}_difference_high"])
-                difference += f" ({ends}; {probability(row[f'{measure}_p'])})"
-            view[f"Difference to row 1 {title}"] = difference
+            view[f"Difference to row 1 {title}"] = difference(row, measure)
         rows.append(view)
     return pd.DataFrame(rows)
+
+
+def difference(row: dict, measure: str) -> str:
+    """A row's difference in a measure with interval and p value, a gap where there is none."""
+    text = signed(row[f"{measure}_difference"])
+    if is_gap(row[f"{measure}_difference"]):
+        return text
+    ends = interval(row[f"{measure}_difference_low"], row[f"{measure}_difference_high"])
+    return f"{text} ({ends}; {probability(row[f'{measure}_p'])})"
 
 
 def probability(value: float) -> str:
@@ -68,14 +72,10 @@ def view_prompts(table: pd.DataFrame, title: str) -> pd.DataFrame:
     for row in table.to_dict("records"):
         view = {title: row["what"]}
         for measure, name in (("top1", "top-1"), ("map", "mAP")):
-            difference = signed(row[f"{measure}_difference"])
-            if difference != "–":
-                ends = interval(row[f"{measure}_difference_low"], row[f"{measure}_difference_high"])
-                difference += f" ({ends}; {probability(row[f'{measure}_p'])})"
             view |= {
                 f"Paper {name}": number(row[f"paper_{measure}"]),
                 f"This run {name}": spread(row[measure], row[f"{measure}_std"]),
-                f"Difference to the first row {name}": difference,
+                f"Difference to the first row {name}": difference(row, measure),
             }
         rows.append(view)
     return pd.DataFrame(rows)
