@@ -80,10 +80,10 @@ def import_strips(
 def targets(table: str) -> None:
     """Print the pipeline's stages that evaluate the rows of a TABLE (a key of params.report), for `dvc repro`."""
     params = load_params()
-    tables = [name for name, rows in params.report if isinstance(rows, dict)]
+    tables = params.report.tables()
     if table not in tables:
         raise ValueError(f"no table {table!r} in params.yaml's report; it has {', '.join(tables)}")
-    for name in sorted(set(getattr(params.report, table).values())):
+    for name in sorted(set(tables[table].values())):
         typer.echo(f"{'private-' if name in params.private.evaluations else ''}refine-eval@{name}")
 
 

@@ -28,7 +28,8 @@ REFERENCES = {
     "imported": {"dataset": "datasets"},
     "queries": {"dataset": "datasets", "outfits": "outfits"},
     "runs": {"dataset": "datasets", "model": "train", "generated": "generated"},
-    "evaluations": {"run": "runs", "dataset": "datasets", "queries": "queries"},
+    "faces": {"dataset": "datasets"},
+    "evaluations": {"run": "runs", "dataset": "datasets", "queries": "queries", "faces": "faces"},
 }
 
 
@@ -49,7 +50,8 @@ class Models(Section):
     """Weights by role, each a local folder or `repo@revision`.
 
     A parser may also be an ONNX file (SCHP): a path, or `repo@revision:file.onnx`. There may be several describers;
-    `judge` names the one that says what a generated variant shows.
+    `judge` names the one that says what a generated variant shows. `faces` is the mini face model's folder or
+    `insightface:<model pack>`.
     """
 
     parser: str
@@ -57,6 +59,7 @@ class Models(Section):
     judge: Name
     summarizer: str
     inpainter: str
+    faces: str
 
 
 class MiniCC(Section):
@@ -212,9 +215,11 @@ class QuerySet(Section):
 class Train(Section):
     """How a model is trained; `runs.<run>.model` names an entry (paper's values: profiles/prcc.yaml).
 
-    `model` is the registered architecture (default: the entry's own name), `settings` its keyword arguments,
-    `milestones` the 0-based epochs from which the learning rate falls to a tenth; a batch holds `identities` x `images`
-    real images.
+    `model` is the registered architecture (default: the entry's own name), `settings` its keyword arguments. The
+    learning rate rises linearly over the first `warmup` epochs and falls to a tenth from each of the 0-based epochs of
+    `milestones` on. A batch holds `identities` x `images` real images; `accumulate` batches make one step of the
+    optimizers, whose gradients are cut to the norm `clip` (0: never). `select`: the last epoch, or the best on the
+    validation identities.
     """
 
     model: str | None = None
@@ -223,22 +228,42 @@ class Train(Section):
     epochs: Positive
     learning_rate: Annotated[float, Field(gt=0)]
     weight_decay: Annotated[float, Field(ge=0)]
+    warmup: Annotated[int, Field(ge=0)] = 0
     milestones: list[Positive]
     identities: Annotated[int, Field(ge=2)]
     images: Positive
+    accumulate: Positive = 1
+    clip: Annotated[float, Field(ge=0)] = 0.0
     progressive_every: Positive
     precision: Literal["float32", "bfloat16"]
+    select: Literal["last", "validation"] = "last"
 
 
 class Run(Section):
-    """One trained model. `k` uses only the set's first k variants; `seeds` replaces the profile's seeds."""
+    """One trained model. `k` uses only the set's first k variants; `seeds` replaces the profile's seeds.
+
+    `code` is where its architecture stands: dlcr/reid/models, or a Python file of one's own that registers it.
+    """
 
     dataset: Name
     model: str
+    code: str
     generated: Name
     mode: Literal["none", "concat", "paired", "progressive"]
     k: Positive | None = None
     seeds: list[int] | None = None
+
+
+class FindFaces(Section):
+    """Faces of the test images, for GEFF."""
+
+    batch: Positive
+
+
+class Faces(Section):
+    """The best face of every query and gallery image of a dataset."""
+
+    dataset: Name
 
 
 class Refine(Section):
@@ -247,24 +272,70 @@ class Refine(Section):
     m: Positive
 
 
+class Geff(Section):
+    """GEFF's numbers (`dlcr.evaluation.geff.GeffParameters`): the least detection scores of a face that counts and the
+    least cosine with which a query joins the gallery; the weight `alpha` of the Re-ID model against the face; what a
+    query becomes a further sample of.
+    """
+
+    enrichment_detection: Share
+    enrichment_similarity: Annotated[float, Field(gt=0, le=1)]
+    inference_detection: Share
+    alpha: Share
+    attach: Literal["subject", "image"]
+
+
 class Evaluation(Section):
-    """A run's model on a dataset's queries and gallery; `queries` names a query set for refinement, or none."""
+    """A run's model on a dataset's queries and gallery; `queries` names a query set for refinement, or none.
+
+    `faces` names the faces that GEFF adds to the model, or none. `rerank`: k-reciprocal re-ranking too, whose time and
+    memory grow with the square of the test set.
+    """
 
     run: Name
     dataset: Name
     queries: Name
+    faces: Name
+    rerank: bool = False
+
+
+class Pair(Section):
+    """A model's evaluations in Table 3: of its baseline, and with generated data (refined too: it has a query set)."""
+
+    baseline: Name
+    dlcr: Name
+
+
+class Combination(Section):
+    """An evaluation, and which of its rankings."""
+
+    evaluation: Name
+    kind: Literal["plain", "refined", "reranked"]
 
 
 class Report(Section):
     """Which evaluation is which row of a table. `bootstrap` is the number of resamples behind every interval."""
 
     a1: dict[str, Name]
+    t3: dict[str, Pair]
+    ccfa: dict[str, Name]
+    combinations: dict[str, Combination]
     a3: dict[str, Name]
     a4: dict[str, Name]
     a5: dict[str, Name]
     dataset: Name
     samples: Name
     bootstrap: Positive
+
+    def tables(self) -> dict[str, dict[str, str]]:
+        """By table, and in it by a name of the row, the evaluations that it shows."""
+        return {
+            **{table: getattr(self, table) for table in ("a1", "ccfa", "a3", "a4", "a5")},
+            "t3": {
+                f"{model}.{which}": name for model, pair in self.t3.items() for which, name in pair.model_dump().items()
+            },
+            "combinations": {f"{row}.evaluation": item.evaluation for row, item in self.combinations.items()},
+        }
 
 
 class Items(Section):
@@ -277,6 +348,7 @@ class Items(Section):
     generated: dict[Name, GeneratedSet]
     imported: dict[Name, Imported]
     queries: dict[Name, QuerySet]
+    faces: dict[Name, Faces]
     runs: dict[Name, Run]
     evaluations: dict[Name, Evaluation]
 
@@ -301,7 +373,9 @@ class Params(Items):
     discriminate: Discriminate
     quality: Quality
     train: dict[Name, Train]
+    find_faces: FindFaces
     refine: Refine
+    geff: Geff
     report: Report
 
 
@@ -383,7 +457,7 @@ def _broken_references(params: Params) -> list[str]:
     items, public, private = _all_items(params), _names(params), _names(params.private)
     sections = {section: public[section] | private[section] for section in public}
     sections |= {"train": set(params.train), "describers": set(params.models.describers)}
-    for section in ("discriminators", "generated", "queries"):
+    for section in ("discriminators", "generated", "queries", "faces"):
         sections[section].add("none")
     problems = []
 
@@ -425,8 +499,8 @@ def _broken_references(params: Params) -> list[str]:
         problems.append(
             f"parse.max_area: expected more than min_area ({params.parse.min_area}), found {params.parse.max_area}"
         )
-    for table in ("a1", "a3", "a4", "a5"):
-        for row, name in getattr(params.report, table).items():
+    for table, rows in params.report.tables().items():
+        for row, name in rows.items():
             check(f"report.{table}.{row}", name, "evaluations")
     check("report.dataset", params.report.dataset, "datasets")
     check("report.samples", params.report.samples, "generated")

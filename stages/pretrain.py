@@ -1,6 +1,6 @@
 """Stage pretrain: trains a mini model that comes with the repository, on MiniCC's pretraining stream only.
 
-    python -m stages.pretrain NAME   # backbone | parser | describer | instructblip | summarizer | inpainter
+    python -m stages.pretrain NAME   # backbone | parser | faces | describer | instructblip | summarizer | inpainter
 
 The stage is frozen in dvc.yaml: run it by hand, then `dvc commit pretrain@NAME`. Scores go to
 models/mini/NAME/scores.json.
@@ -19,6 +19,7 @@ from dlcr.runtime.stage import run_stage
 MODULES = {
     "backbone": "dlcr.pretrain.backbone",
     "parser": "dlcr.pretrain.parser",
+    "faces": "dlcr.pretrain.faces",
     "describer": "dlcr.pretrain.describer",
     "instructblip": "dlcr.pretrain.instructblip",
     "summarizer": "dlcr.pretrain.summarizer",

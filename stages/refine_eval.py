@@ -3,9 +3,9 @@ refinement.
 
     python -m stages.refine_eval NAME      # an evaluation of params.yaml
 
-Reads data/<dataset>, runs/<run>/seed-* and generated/<queries>; writes evaluations/<NAME>/metrics.json
-(percent), per_query.parquet (every seed) and rankings.parquet (the first seed's ten best gallery images of
-each query).
+Reads data/<dataset>, runs/<run>/seed-*, generated/<queries> and, where the evaluation names some, faces/<faces>; writes
+evaluations/<NAME>/metrics.json (percent), per_query.parquet (every seed) and rankings.parquet (the first seed's ten
+best gallery images of each query). With faces the model is wrapped in GEFF.
 """
 
 import re
@@ -22,19 +22,36 @@ from dlcr.data import Generated, Images, load_manifest, open_generated, open_ima
 from dlcr.evaluation import (
     SINGLE_SHOT,
     TEST_SPLITS,
+    Faces,
+    GeffParameters,
     Refined,
     Scores,
     SingleShot,
+    evaluate,
     evaluate_features,
     evaluate_refined,
+    evaluate_refined_similarity,
     extract_features,
+    extract_tracklet_features,
+    geff_similarity,
     refine,
+    refine_geff,
+    rerank,
     single_shot,
     tracklet_features,
     tracklet_of,
 )
-from dlcr.evaluation.runs import Comparison, comparisons, per_query_table, rankings_table, summary
-from dlcr.params import load_params, lookup
+from dlcr.evaluation.runs import (
+    KINDS,
+    Comparison,
+    comparisons,
+    per_query_table,
+    rankings_table,
+    similarity_rankings,
+    summary,
+)
+from dlcr.faces import open_faces
+from dlcr.params import Evaluation, Params, load_params, lookup
 from dlcr.reid import load_model
 from dlcr.runtime import determinism, timing
 from dlcr.runtime.files import atomic_path, write_json
@@ -68,6 +85,20 @@ class Test:
     tracklet: np.ndarray
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """What every seed of an evaluation is tried on, and how: `faces` None without GEFF, `variants` None without
+    refinement."""
+
+    test: Test
+    images: Images
+    variants: Generated | None
+    faces: Faces | None
+    geff: GeffParameters
+    m: int
+    rerank: bool
+
+
 @app.command()
 def main(name: str) -> None:
     """Evaluate NAME: every seed of its run, on its dataset, refined where it names a set of query
@@ -76,14 +107,10 @@ def main(name: str) -> None:
     params = load_params()
     evaluation = lookup(params.evaluations, "evaluations", name)
     determinism.set_up()
-    test = read_test(evaluation.dataset, params.datasets[evaluation.dataset].reader)
-    images = open_images(Path("data", evaluation.dataset, "images"))
-    variants = None
-    if evaluation.queries != "none":
-        variants = open_generated(Path("generated", evaluation.queries), params.quality.minimum())
+    inputs = read_inputs(params, evaluation)
     cost, scores, queries, rankings = Cost(), {}, [], []
     for seed, folder in seed_folders(Path("runs", evaluation.run)).items():
-        scores[seed], table, ranking = evaluate_seed(folder, test, images, variants, params.refine.m, cost)
+        scores[seed], table, ranking = evaluate_seed(folder, inputs, cost)
         queries.append(table.assign(seed=np.int64(seed)))
         rankings.append(ranking)
     write(Path("evaluations", name), summary(scores), pd.concat(queries), rankings[0])
@@ -95,6 +122,8 @@ def read_test(dataset: str, reader: str) -> Test:
     manifest = load_manifest(Path("data", dataset))
     frames = manifest[manifest["split"].isin(TEST_SPLITS)].reset_index(drop=True)
     tracklet = tracklet_of(frames)
+    order = np.lexsort((frames["frame"], tracklet))  # clips are made of frames in their order
+    frames, tracklet = frames.iloc[order].reset_index(drop=True), tracklet[order]
     first = np.unique(tracklet, return_index=True)[1]
     return Test(reader, frames.iloc[first].reset_index(drop=True), frames, tracklet)
 
@@ -108,46 +137,124 @@ def seed_folders(run: Path) -> dict[int, Path]:
     return dict(sorted(found.items()))
 
 
+def read_inputs(params: Params, evaluation: Evaluation) -> Inputs:
+    """The data of an evaluation. ValueError for GEFF on tracklets, which this stage does not do."""
+    dataset = evaluation.dataset
+    test = read_test(dataset, params.datasets[dataset].reader)
+    variants = faces = None
+    if evaluation.queries != "none":
+        variants = open_generated(Path("generated", evaluation.queries), params.quality.minimum())
+    if evaluation.faces != "none":
+        if len(test.rows) < len(test.frames):
+            raise ValueError(f"{dataset} has tracklets: with faces, use dlcr.evaluation.geff.geff_tracklets")
+        found = open_faces(Path("faces", evaluation.faces, "faces.parquet"), test.frames)
+        faces = Faces(*found.of(test.rows["image_id"].tolist()))
+    return Inputs(
+        test,
+        open_images(Path("data", dataset, "images")),
+        variants,
+        faces,
+        GeffParameters(**params.geff.model_dump()),
+        params.refine.m,
+        evaluation.rerank,
+    )
+
+
 def evaluate_seed(
-    folder: Path, test: Test, images: Images, variants: Generated | None, m: int, cost: Cost
+    folder: Path, inputs: Inputs, cost: Cost
 ) -> tuple[dict[str, Scores | SingleShot], pd.DataFrame, pd.DataFrame]:
-    """Scores by setting, the table of all queries and the first ten of the rankings, for one trained
-    model."""
+    """Scores by setting and kind, the table of all queries and the first ten of the rankings, for one trained model."""
+    test = inputs.test
     model = load_model(folder).to("cuda" if torch.cuda.is_available() else "cpu")
-    features = features_of(model, images, test.frames["image_id"].tolist(), test.tracklet, str(folder), cost)
+    features = features_of(model, inputs.images, test.frames["image_id"].tolist(), test.tracklet, str(folder), cost)
     cases = comparisons(test.rows, features, test.reader)
+    made = present = None
+    # refinement is for queries in other clothes: those in the same ones have no variants
+    queries = np.flatnonzero(test.rows["split"] == "query")
+    if inputs.variants is not None:
+        made, present = variant_features(model, inputs.variants, test, queries, features.shape[1], cost)
     scores: dict[str, Scores | SingleShot] = {}
-    tables = []
+    tables, rankings = [], []
     for setting, case in cases.items():
-        scores[setting] = evaluate_features(*case.features, *case.labels, setting)
-        tables.append(per_query_table(case, scores[setting], test.rows, refined=False))
-    setting, case = next(iter(cases.items()))  # "cc" unless the dataset's clothes are unknown
-    rankings = [rankings_table(case, test.rows, None)]
-    if test.reader in SINGLE_SHOT:
-        scores[f"{setting}_single_shot"] = single_shot(*case.features, *case.labels, setting)
-    if variants is not None:
-        queries = np.flatnonzero(test.rows["split"] == "query")
-        made, present = variant_features(model, variants, test, queries, features.shape[1], cost)
-        for setting, case in cases.items():
-            if not np.isin(case.queries, queries).all():
-                continue  # queries in the same clothes have no variants
+        variants = None
+        if made is not None and np.isin(case.queries, queries).all():
             rows = np.searchsorted(queries, case.queries)
-            refined = refine_case(case, made[rows], present[rows], m, cost)
-            scores[f"{setting}_refined"] = found = evaluate_refined(*case.features, refined, *case.labels, setting)
-            tables.append(per_query_table(case, found, test.rows, refined=True))
-            if len(rankings) == 1:
-                rankings.append(rankings_table(case, test.rows, refined))
+            variants = made[rows], present[rows]
+        first = not scores  # "cc" unless the dataset's clothes are unknown
+        if inputs.faces is None:
+            found, refined = plain_scores(case, variants, inputs, cost)
+        else:
+            found, refined = face_scores(case, variants, inputs, cost)
+        if inputs.rerank and first:
+            found["reranked"] = evaluate(rerank(*case.features), *case.labels, setting)
+        for kind, result in found.items():
+            scores[setting + KINDS[kind]] = result
+            tables.append(per_query_table(case, result, test.rows, kind))
+        if first and inputs.faces is None:
+            rankings = [rankings_table(case, test.rows, None)]
+            rankings += [rankings_table(case, test.rows, refined)] if refined is not None else []
+            if test.reader in SINGLE_SHOT:
+                scores[f"{setting}_single_shot"] = single_shot(*case.features, *case.labels, setting)
+        elif first:
+            rankings = [face_rankings(case, inputs)]
     return scores, pd.concat(tables), pd.concat(rankings)
 
 
-def refine_case(case: Comparison, variants: np.ndarray, present: np.ndarray, m: int, cost: Cost) -> Refined:
-    """Algorithm 1 for the queries of a setting; variants that were skipped take no part."""
-    start = time.monotonic()
+def plain_scores(
+    case: Comparison, variants: tuple[np.ndarray, np.ndarray] | None, inputs: Inputs, cost: Cost
+) -> tuple[dict[str, Scores], Refined | None]:
+    """Scores by kind of the model alone, and what Algorithm 1 found; `variants` and which exist, or None."""
+    found = {"plain": evaluate_features(*case.features, *case.labels, case.setting)}
+    if variants is None:
+        return found, None
     query, gallery = case.features
-    refined = refine(query, variants, gallery, *case.labels, m=m, setting=case.setting, present=present)
+    start = time.monotonic()
+    refined = refine(query, variants[0], gallery, *case.labels, m=inputs.m, setting=case.setting, present=variants[1])
     cost.refine_seconds += time.monotonic() - start
     cost.refine_queries += len(query)
-    return refined
+    found["refined"] = evaluate_refined(*case.features, refined, *case.labels, case.setting)
+    return found, refined
+
+
+def face_scores(
+    case: Comparison, variants: tuple[np.ndarray, np.ndarray] | None, inputs: Inputs, cost: Cost
+) -> tuple[dict[str, Scores], Refined | None]:
+    """`plain_scores` of the model within GEFF."""
+    if variants is None:
+        similarity = geff_similarity(*case.features, *faces_of(case, inputs), *case.labels, case.setting, inputs.geff)
+        return {"plain": evaluate(similarity, *case.labels, case.setting)}, None
+    query, gallery = case.features
+    start = time.monotonic()
+    similarity, refined = refine_geff(
+        query,
+        variants[0],
+        gallery,
+        *faces_of(case, inputs),
+        *case.labels,
+        inputs.m,
+        case.setting,
+        variants[1],
+        inputs.geff,
+    )
+    cost.refine_seconds += time.monotonic() - start
+    cost.refine_queries += len(query)
+    found = {
+        "plain": evaluate(similarity, *case.labels, case.setting),
+        "refined": evaluate_refined_similarity(similarity, refined, *case.labels, case.setting),
+    }
+    return found, refined
+
+
+def face_rankings(case: Comparison, inputs: Inputs) -> pd.DataFrame:
+    """`rankings_table` of the model within GEFF."""
+    similarity = geff_similarity(*case.features, *faces_of(case, inputs), *case.labels, case.setting, inputs.geff)
+    return similarity_rankings(case, inputs.test.rows, similarity)
+
+
+def faces_of(case: Comparison, inputs: Inputs) -> tuple[Faces, Faces]:
+    """The faces of the queries and of the gallery of a setting."""
+    scores, embeddings = inputs.faces.scores, inputs.faces.embeddings
+    return tuple(Faces(scores[rows], embeddings[rows]) for rows in (case.queries, case.gallery))
 
 
 def variant_features(
@@ -155,7 +262,7 @@ def variant_features(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Features float32 [Q, l, D] of the variants of some rows of the test, and which exist, bool [Q, l].
 
-    A tracklet's are the means of those of its frames. Zeros where all were skipped.
+    A tracklet's are made of those of its frames that have the variant (`features_of`). Zeros where all were skipped.
     """
     frames = np.flatnonzero(np.isin(test.tracklet, queries))
     image_ids = test.frames["image_id"].iloc[frames].tolist()
@@ -182,11 +289,20 @@ def variant_features(
 def features_of(
     model: torch.nn.Module, images: Images | Generated, keys: list, tracklet: np.ndarray, desc: str, cost: Cost
 ) -> np.ndarray:
-    """Features float32 [T, D] of tracklets, the means of those of the images of `keys`, at the model's image size."""
+    """Features float32 [T, D] of tracklets whose frames are `keys`, at the model's image size.
+
+    A model of clips sees clips of them; of a model of images they are the means of the frames' features.
+    """
     start = time.monotonic()
     order = np.argsort(tracklet, kind="stable")
     counts = np.bincount(tracklet)
     ends = np.cumsum(counts)
+    cost.feature_images += len(keys)
+    if model.frames > 1:
+        frames = [[keys[i] for i in own] for own in np.split(order, ends[:-1])]
+        found = extract_tracklet_features(model, images, frames, model.size, BATCH, desc=desc)
+        cost.feature_seconds += time.monotonic() - start
+        return found
     borders = [] if len(counts) == len(keys) else np.flatnonzero(np.diff(ends // FRAMES)) + 1
     parts = []
     for part in np.split(np.arange(len(counts)), borders):
@@ -194,13 +310,12 @@ def features_of(
         found = extract_features(model, images, model.size, BATCH, keys=[keys[i] for i in own], desc=desc)
         parts.append(tracklet_features(found, tracklet[own] - part[0]))
     cost.feature_seconds += time.monotonic() - start
-    cost.feature_images += len(keys)
     return np.concatenate(parts)
 
 
 def write(folder: Path, metrics: dict, queries: pd.DataFrame, rankings: pd.DataFrame) -> None:
     """The stage's three files; the metrics last, so that they never stand beside older tables."""
-    columns = ["seed", "setting", "refined", "image_id", "subject", "hit", "ap"]
+    columns = ["seed", "setting", "kind", "image_id", "subject", "hit", "ap"]
     for name, table in (("per_query", queries[columns]), ("rankings", rankings)):
         with atomic_path(folder / f"{name}.parquet") as part:
             table.to_parquet(part, index=False)

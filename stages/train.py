@@ -3,13 +3,14 @@
     python -m stages.train NAME            # a run of params.yaml
 
 Reads data/<dataset> and generated/<set>; writes in runs/<NAME>/seed-<s> the files model.safetensors,
-config.json and history.csv.
+config.json, history.csv and DVCLive's curves in live/.
 """
 
 from pathlib import Path
 
 import typer
 
+from dlcr.evaluation.validation import load_validation
 from dlcr.params import load_params, lookup
 from dlcr.reid import Recipe, train_run
 from dlcr.runtime import determinism
@@ -30,19 +31,24 @@ def main(name: str) -> None:
         epochs=entry.epochs,
         learning_rate=entry.learning_rate,
         weight_decay=entry.weight_decay,
+        warmup=entry.warmup,
         milestones=tuple(entry.milestones),
         identities=entry.identities,
         images=entry.images,
+        accumulate=entry.accumulate,
+        clip=entry.clip,
         mode=run.mode,
         k=run.k,
         progressive_every=entry.progressive_every,
         precision=entry.precision,
         settings=entry.settings,
+        code=run.code if run.code.endswith(".py") else None,
     )
     determinism.set_up()
     seeds = params.seeds if run.seeds is None else run.seeds
     dataset, generated = Path("data", run.dataset), Path("generated", run.generated)
-    train_run(name, recipe, dataset, generated, seeds, Path("runs", name), params.quality.minimum())
+    validate = load_validation(dataset) if entry.select == "validation" else None
+    train_run(name, recipe, dataset, generated, seeds, Path("runs", name), params.quality.minimum(), validate)
 
 
 if __name__ == "__main__":

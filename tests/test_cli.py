@@ -22,7 +22,7 @@ def test_targets_of_a_table(repository: Path, tmp_path: Path, monkeypatch: pytes
         kind = "private-refine-eval" if profile == "ltcc" else "refine-eval"
         assert printed == [f"{kind}@{name}" for name in expected]
     error = CliRunner().invoke(app, ["targets", "a9"]).exception
-    assert "no table 'a9' in params.yaml's report; it has a1, a3, a4, a5" in str(error)
+    assert "no table 'a9' in params.yaml's report; it has a1, ccfa, a3, a4, a5, t3, combinations" in str(error)
 
 
 @pytest.fixture

@@ -46,8 +46,9 @@ def test_training_recipes_of_cal(repository: Path) -> None:
     recipes = {}
     for dataset in DATASETS:
         params = load_params(repository / "profiles" / f"{dataset}.yaml")
-        ((name, entry),) = params.train.items()
-        assert (entry.model or name) == "cal"
+        name = {"ccvid": "c2d", "last": "cal-last"}.get(dataset, "cal")
+        entry = params.train[name]
+        assert (entry.model or name) == ("c2d" if dataset == "ccvid" else "cal")
         assert (entry.learning_rate, entry.weight_decay) == (3.5e-4, 5e-4)
         settings = [entry.settings.get(key) for key in ("smoothing", "clothes_from_epoch", "triplet_weight")]
         recipes[dataset] = (entry.epochs, entry.milestones, entry.identities, entry.images, entry.size, settings)

@@ -1,11 +1,20 @@
-"""Evaluation: features, top-1 / mAP / CMC in three settings, prediction refinement (Algorithm 1), intervals
-and tests.
+"""Evaluation: features, top-1 / mAP / CMC in three settings, prediction refinement (Algorithm 1), GEFF,
+intervals and tests.
 
     from dlcr.evaluation import Labels, evaluate
     scores = evaluate(similarity, Labels(subjects, clothes, cameras), Labels(...), "cc")
 """
 
-from dlcr.evaluation.features import extract_features
+from dlcr.evaluation.features import extract_features, extract_tracklet_features
+from dlcr.evaluation.geff import (
+    Faces,
+    GeffParameters,
+    enrich,
+    geff_blocks,
+    geff_similarity,
+    geff_tracklets,
+    refine_geff,
+)
 from dlcr.evaluation.labels import SETTINGS, Labels
 from dlcr.evaluation.metrics import Scores, evaluate, evaluate_features
 from dlcr.evaluation.protocols import (
@@ -18,7 +27,13 @@ from dlcr.evaluation.protocols import (
     tracklet_features,
     tracklet_of,
 )
-from dlcr.evaluation.refinement import Refined, evaluate_refined, refine
+from dlcr.evaluation.refinement import (
+    Refined,
+    evaluate_refined,
+    evaluate_refined_similarity,
+    refine,
+    refine_similarity,
+)
 from dlcr.evaluation.reranking import rerank
 from dlcr.evaluation.statistics import Difference, Interval, bootstrap_interval, paired_difference
 
@@ -27,6 +42,8 @@ __all__ = [
     "SINGLE_SHOT",
     "TEST_SPLITS",
     "Difference",
+    "Faces",
+    "GeffParameters",
     "Interval",
     "Labels",
     "Refined",
@@ -34,13 +51,21 @@ __all__ = [
     "SingleShot",
     "bootstrap_interval",
     "compared_rows",
+    "enrich",
     "evaluate",
     "evaluate_features",
     "evaluate_refined",
+    "evaluate_refined_similarity",
     "extract_features",
+    "extract_tracklet_features",
+    "geff_blocks",
+    "geff_similarity",
+    "geff_tracklets",
     "joint_labels",
     "paired_difference",
     "refine",
+    "refine_geff",
+    "refine_similarity",
     "rerank",
     "single_shot",
     "tracklet_features",

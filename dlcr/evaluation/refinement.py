@@ -2,6 +2,8 @@
 
 refined = refine(query, variants, gallery, query_labels, gallery_labels, m=5, setting="cc")
 scores = evaluate_refined(query, gallery, refined, query_labels, gallery_labels, setting="cc")
+
+The same on given similarities, of re-ranking or of GEFF: `refine_similarity` and `evaluate_refined_similarity`.
 """
 
 from collections.abc import Callable
@@ -9,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dlcr.evaluation.labels import Labels, by_subject, check_setting, own_images
-from dlcr.evaluation.metrics import Scores, prepare_both, score_features
+from dlcr.evaluation.labels import Labels, by_subject, check_labels, check_setting, own_images
+from dlcr.evaluation.metrics import Scores, evaluate, prepare_both, score_features
 from dlcr.evaluation.nearest import largest, nearest
 from dlcr.evaluation.similarity import DECIMALS, Features, blocks, prepare, product
 
@@ -64,12 +66,10 @@ def refine(
     ValueError if a shape, length or value does not fit, or the setting is unknown.
     """
     check_setting(setting)
-    if isinstance(m, bool) or not isinstance(m, int | np.integer) or m < 1:
-        raise ValueError(f"m must be an integer of at least 1, got {m!r}")
+    _check_m(m)
     query, variants = np.asarray(query), np.asarray(variants)
     queries, images = prepare_both(query, gallery, query_labels, gallery_labels)
-    if gallery_labels.subjects.min() < 0:
-        raise ValueError("gallery_labels.subjects must be 0 or more: -1 marks padding in the result")
+    _check_subjects(gallery_labels)
     present = _check_variants(variants, present, query.shape)
     junk = _junk(query_labels, gallery_labels, setting)
     top, values, window = _in_float32(queries, variants, present, images, junk, m + 1)
@@ -98,9 +98,99 @@ def evaluate_refined(
     """
     check_setting(setting)
     features = prepare_both(query, gallery, query_labels, gallery_labels)
-    if len(refined.subjects) != len(query):
-        raise ValueError(f"refined holds {len(refined.subjects)} queries, expected {len(query)}")
+    _check_length(refined, len(query))
     return score_features(*features, query_labels, gallery_labels, setting, refined.subjects)
+
+
+def refine_similarity(
+    similarity: np.ndarray,
+    variants: np.ndarray,
+    query_labels: Labels,
+    gallery_labels: Labels,
+    m: int = 5,
+    setting: str = "cc",
+    present: np.ndarray | None = None,
+) -> Refined:
+    """`refine` on given similarities, higher is closer: of queries [Q, G] and of their `l` variants [Q, l, G].
+
+    Any finite numbers do, but Algorithm 1 divides them by the largest of a source, so zero must mean "resembles
+    nothing", as it does for cosines: a constant that is added changes the weights, and a source whose largest
+    similarity is zero or negative adds nothing. Rules, order, `present` and errors as in `refine`; everything is
+    computed in float64. With cosines, rounded to 12 decimals, its subjects are those of `refine`.
+
+    Queries don't depend on each other: a large set can be refined a block of rows at a time.
+    """
+    check_setting(setting)
+    _check_m(m)
+    similarity = _check_similarity(similarity, query_labels, gallery_labels)
+    _check_subjects(gallery_labels)
+    variants = np.asarray(variants)
+    present = _check_variants(variants, present, similarity.shape)
+    junk = _junk(query_labels, gallery_labels, setting)
+    subjects, scores = np.empty((len(similarity), m), dtype=np.int64), np.empty((len(similarity), m))
+    for rows in blocks(len(similarity), (1 + variants.shape[1]) * similarity.shape[1], BLOCK_VALUES):
+        there = np.where(present[rows, :, None], variants[rows], 0)  # zeros add nothing
+        _check_finite(there, rows.start)
+        sources = np.concatenate([similarity[rows, None], there], axis=1, dtype=np.float64)
+        i, j = junk(rows)
+        sources[i, :, j] = -np.inf
+        found = largest(sources.reshape(-1, similarity.shape[1]), m)
+        top, values = (x.reshape(*sources.shape[:2], m) for x in found)
+        subjects[rows], scores[rows] = _vote(gallery_labels.subjects[top], values)
+    return Refined(subjects[:, 0].copy(), subjects, scores)
+
+
+def evaluate_refined_similarity(
+    similarity: np.ndarray, refined: Refined, query_labels: Labels, gallery_labels: Labels, setting: str = "cc"
+) -> Scores:
+    """`evaluate_refined` on the similarities [Q, G] that `refine_similarity` got. Errors as in `evaluate`."""
+    check_setting(setting)
+    similarity = _check_similarity(similarity, query_labels, gallery_labels)
+    _check_length(refined, len(similarity))
+    m = refined.subjects.shape[1]
+    closeness = np.empty(similarity.shape)  # minus the rank: equal similarities are put in order here
+    for rows in blocks(*similarity.shape):
+        place = np.full(similarity[rows].shape, m)
+        for k in range(m):
+            place[gallery_labels.subjects == refined.subjects[rows, k, None]] = k
+        order = np.lexsort((-similarity[rows].astype(np.float64), place))  # stable: the lower index first
+        np.put_along_axis(closeness[rows], order, -np.arange(similarity.shape[1], dtype=np.float64)[None], axis=1)
+    return evaluate(closeness, query_labels, gallery_labels, setting)
+
+
+def _check_m(m: int) -> None:
+    if isinstance(m, bool) or not isinstance(m, int | np.integer) or m < 1:
+        raise ValueError(f"m must be an integer of at least 1, got {m!r}")
+
+
+def _check_subjects(gallery_labels: Labels) -> None:
+    if gallery_labels.subjects.min() < 0:
+        raise ValueError("gallery_labels.subjects must be 0 or more: -1 marks padding in the result")
+
+
+def _check_length(refined: Refined, queries: int) -> None:
+    if len(refined.subjects) != queries:
+        raise ValueError(f"refined holds {len(refined.subjects)} queries, expected {queries}")
+
+
+def _check_similarity(similarity: np.ndarray, query_labels: Labels, gallery_labels: Labels) -> np.ndarray:
+    """Finite similarities [Q, G] of these labels."""
+    array = np.asarray(similarity)
+    if array.ndim != 2 or array.dtype.kind not in "fiu" or array.size == 0:
+        raise ValueError(f"similarity must be numbers of shape [Q, G], got {array.dtype} of shape {array.shape}")
+    check_labels(query_labels, "query_labels", array.shape[0])
+    check_labels(gallery_labels, "gallery_labels", array.shape[1])
+    broken = np.flatnonzero(~np.isfinite(array).all(axis=1))
+    if len(broken):
+        raise ValueError(f"similarity must be finite, but row {broken[0]} is not")
+    return array
+
+
+def _check_finite(variants: np.ndarray, first_row: int) -> None:
+    broken = np.argwhere(~np.isfinite(variants).all(axis=2))
+    if len(broken):
+        row, variant = broken[0]
+        raise ValueError(f"variants must be finite, but variant {variant} of query {first_row + row} is not")
 
 
 def _check_variants(variants: np.ndarray, present: np.ndarray | None, query_shape: tuple[int, int]) -> np.ndarray:
@@ -192,8 +282,8 @@ def _prepared(variants: np.ndarray, present: np.ndarray, first_row: int) -> Feat
     try:
         return prepare(variants.reshape(-1, variants.shape[2]), "variants")
     except ValueError:
-        row, variant = np.argwhere(~np.isfinite(variants).all(axis=2))[0]
-        raise ValueError(f"variants must be finite, but variant {variant} of query {first_row + row} is not") from None
+        _check_finite(variants, first_row)  # names it
+        raise
 
 
 def _doubtful(values: np.ndarray, scores: np.ndarray, subjects: np.ndarray, window: float) -> np.ndarray:

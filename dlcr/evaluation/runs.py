@@ -16,6 +16,9 @@ from dlcr.evaluation.refinement import Refined
 from dlcr.evaluation.similarity import Features, cosines, products
 
 TOP = 10  # ranks kept for the retrieval figures
+# How a ranking came about, by the end of its setting's name in the metrics: similarities alone, Algorithm 1,
+# k-reciprocal re-ranking.
+KINDS = {"plain": "", "refined": "_refined", "reranked": "_reranked"}
 
 
 @dataclass(frozen=True)
@@ -44,13 +47,13 @@ def comparisons(test: pd.DataFrame, features: np.ndarray, reader: str) -> dict[s
     }
 
 
-def per_query_table(case: Comparison, scores: Scores, test: pd.DataFrame, refined: bool) -> pd.DataFrame:
-    """One row a counted query: setting, refined, image_id, subject, hit (0 or 1), ap (0 to 1)."""
+def per_query_table(case: Comparison, scores: Scores, test: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """One row a counted query: setting, kind (of KINDS), image_id, subject, hit (0 or 1), ap (0 to 1)."""
     counted = test.iloc[case.queries[scores.query_index]]
     return pd.DataFrame(
         {
             "setting": case.setting,
-            "refined": refined,
+            "kind": kind,
             "image_id": counted["image_id"].to_numpy(),
             "subject": counted["subject"].to_numpy(),
             "hit": scores.per_query_top1.astype(np.int8),
@@ -83,6 +86,26 @@ def rankings_table(case: Comparison, test: pd.DataFrame, refined: Refined | None
         j = index[row, rank]
         correct = images.subjects[j] == labels.subjects[rows][row]  # junk is not among them
         parts.append((rows.start + row, rank + 1, j, values[row, rank], correct))
+    return _ranked(case, test, parts, refined is not None)
+
+
+def similarity_rankings(case: Comparison, test: pd.DataFrame, similarity: np.ndarray) -> pd.DataFrame:
+    """`rankings_table` by similarities [Q, G] that are given; equal ones: the lower gallery index first."""
+    labels, images = case.labels
+    similarity = similarity.copy()
+    i, j, junk = own_images(labels, images, case.setting, by_subject(images))
+    similarity[i[junk], j[junk]] = -np.inf
+    index = np.argsort(-similarity, axis=1, kind="stable")[:, :TOP]
+    values = np.take_along_axis(similarity, index, axis=1)
+    row, rank = np.nonzero(values > -np.inf)
+    j = index[row, rank]
+    return _ranked(
+        case, test, [(row, rank + 1, j, values[row, rank], images.subjects[j] == labels.subjects[row])], False
+    )
+
+
+def _ranked(case: Comparison, test: pd.DataFrame, parts: list[tuple], refined: bool) -> pd.DataFrame:
+    """The table of parts: places of the queries, ranks, places in the gallery, similarities, and which are correct."""
     i, rank, j, similarity, correct = (np.concatenate(column) for column in zip(*parts, strict=True))
     image_ids = test["image_id"].to_numpy(dtype=object)
     return pd.DataFrame(
@@ -92,7 +115,7 @@ def rankings_table(case: Comparison, test: pd.DataFrame, refined: Refined | None
             "gallery": image_ids[case.gallery[j]],
             "similarity": similarity,
             "correct": correct,
-            "refined": refined is not None,
+            "refined": refined,
         }
     )
 

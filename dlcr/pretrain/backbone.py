@@ -24,7 +24,7 @@ from dlcr.minicc.outfits import COLOURS, FOOTWEAR_KINDS, LOWER_KINDS, PATTERNS, 
 from dlcr.minicc.people import HAIR_STYLES
 from dlcr.pretrain.pool import pool
 from dlcr.reid.augment import normalise
-from dlcr.reid.models.resnet import feature_map, mini_resnet
+from dlcr.reid.models.resnet import mini_resnet
 from dlcr.runtime.progress import progress
 
 CLASSES = {
@@ -79,7 +79,7 @@ def pretrain(folder: Path, settings: dict) -> dict:
     heads = Heads(trunk.config.hidden_sizes[-1])
 
     def maps_of(pictures: Tensor) -> Tensor:
-        return feature_map(trunk, normalise(pictures).contiguous(memory_format=torch.channels_last))
+        return trunk(normalise(pictures).contiguous(memory_format=torch.channels_last)).last_hidden_state
 
     train(maps_of, trunk, heads, images, labels, measures, recipe)
     trunk.half().save_pretrained(folder)

@@ -1,7 +1,8 @@
 """Which images make up the batches of an epoch: identities, pairs, and the progressive schedule (Sec. 3.2.1).
 
-Images are addressed by (layer, row): row i is the i-th real training image, layer 0 the image itself, layer
-1 + j its variant j. A pair is always made by row, so an image meets none but its own variants.
+What a batch is made of is addressed by (layer, row): row i is the i-th real training sample (an image, or for models
+of tracklets a chunk of one), layer 0 the sample itself, layer 1 + j its variant j. A pair is always made by row, so a
+sample meets none but its own variants.
 
 Modes: `none` real images only; `paired` adds to every real image of a batch one of its K variants (32 become
 64); `progressive` the same from a part of the variants that grows every N epochs; `concat` samples from all
@@ -19,16 +20,17 @@ PARTS = 4
 
 @dataclass(frozen=True)
 class Epoch:
-    """The n batches of an epoch: int64 [n, B] layers and rows, bool [n, B] real.
+    """The n batches of an epoch: int64 [n, B] layers, rows and position, bool [n, B] real.
 
-    `real` is False for what stands in a generated image's place. limit: the variants in use. replaced: pairs
-    whose image has no variant among these (all skipped in generation), so that the real image takes the
-    place.
+    `real` is False for what stands in a generated image's place; `position` is the place in a group of J. limit: the
+    variants in use. replaced: pairs whose image has no variant among these (all skipped in generation), so that the
+    real image takes the place.
     """
 
     layers: NDArray[np.int64]
     rows: NDArray[np.int64]
     real: NDArray[np.bool_]
+    position: NDArray[np.int64]
     limit: int
     replaced: int
 
@@ -45,7 +47,7 @@ def plan_epoch(
 ) -> Epoch:
     """The batches of an epoch (0-based).
 
-    subjects: [n] of the real images. present: [K, n], False where a variant was skipped. every: N, the epochs
+    subjects: [n] of the real samples. present: [K, n], False where a sample's variant was skipped. every: N, the epochs
     after which the progressive schedule takes the next part. identities x images: P x J of a batch (pairs
     double it). Raises ValueError when there are fewer than P subjects.
     """
@@ -53,19 +55,25 @@ def plan_epoch(
     if mode == "concat":
         layers, rows = np.nonzero(np.concatenate([np.ones((1, len(subjects)), bool), present]))
         chosen = identity_batches(subjects[rows], identities, images, rng)
-        return Epoch(layers[chosen], rows[chosen], layers[chosen] == 0, k, 0)
+        return Epoch(layers[chosen], rows[chosen], layers[chosen] == 0, _positions(chosen, images), k, 0)
     rows = identity_batches(subjects, identities, images, rng)
+    position = _positions(rows, images)
     if mode == "none":
-        return Epoch(np.zeros_like(rows), rows, np.ones(rows.shape, bool), 0, 0)
+        return Epoch(np.zeros_like(rows), rows, np.ones(rows.shape, bool), position, 0, 0)
     limit = variants_in_use(epoch, k, every) if mode == "progressive" else k
     layers = 1 + pick_variants(present[:limit], rows, rng)
     return Epoch(
         np.concatenate([np.zeros_like(rows), layers], axis=1),
         np.concatenate([rows, rows], axis=1),
         np.concatenate([np.ones(rows.shape, bool), np.zeros(rows.shape, bool)], axis=1),
+        np.concatenate([position, position], axis=1),
         limit,
         int((layers == 0).sum()),
     )
+
+
+def _positions(rows: NDArray[np.int64], images: int) -> NDArray[np.int64]:
+    return np.broadcast_to(np.arange(rows.shape[1]) % images, rows.shape)
 
 
 def identity_batches(

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch.optim import Optimizer
 
-from dlcr.reid.models import ReidModel, build_model
+from dlcr.reid.models import ReidModel, build_model, load_code
 from dlcr.runtime.files import atomic_path, write_json, write_text
 
 if TYPE_CHECKING:
@@ -19,39 +20,70 @@ if TYPE_CHECKING:
     from dlcr.reid.train import Recipe
 
 
-def save_checkpoint(
-    path: Path, model: ReidModel, optimizers: dict[str, Optimizer], history: list[dict[str, float]]
-) -> None:
-    """Write the state after a whole epoch; `history` has one row for each epoch so far."""
+@dataclass
+class Progress:
+    """How far a training has come.
+
+    history: a row for each whole epoch. steps, losses: of the epoch that was begun. best, best_epoch, best_weights: the
+    highest validation score, None without validation.
+    """
+
+    history: list[dict[str, float]] = field(default_factory=list)
+    steps: int = 0
+    losses: list[dict[str, float]] = field(default_factory=list)
+    best: float | None = None
+    best_epoch: int | None = None
+    best_weights: dict[str, torch.Tensor] | None = None
+
+    def end_epoch(self, row: dict[str, float]) -> None:
+        """Add the row of the epoch that was begun; the next one is at its start."""
+        self.history.append(row)
+        self.steps, self.losses = 0, []
+
+    def keep_best(self, score: float, epoch: int, model: ReidModel) -> None:
+        """Keep the weights of the epoch if none before it had such a score."""
+        if self.best is None or score > self.best:
+            self.best, self.best_epoch = score, epoch
+            self.best_weights = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+
+
+def save_checkpoint(path: Path, model: ReidModel, optimizers: dict[str, Optimizer], progress: Progress) -> None:
+    """Write the state after a step of the optimizers."""
     with atomic_path(path) as part:
         states = {group: optimizer.state_dict() for group, optimizer in optimizers.items()}
-        torch.save({"model": model.state_dict(), "optimizers": states, "history": history}, part)
+        torch.save({"model": model.state_dict(), "optimizers": states, "progress": vars(progress)}, part)
 
 
-def load_checkpoint(path: Path, model: ReidModel, optimizers: dict[str, Optimizer]) -> list[dict[str, float]]:
-    """Restore model and optimizers in place and return the history; [] when there is no checkpoint.
+def load_checkpoint(path: Path, model: ReidModel, optimizers: dict[str, Optimizer]) -> Progress:
+    """Restore model and optimizers in place and return how far they had come; nowhere when there is no checkpoint.
 
-    Raises ValueError naming the file when it is damaged.
+    Raises ValueError naming the file when it is damaged or of another model.
     """
     if not path.exists():
-        return []
+        return Progress()
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{path}: damaged checkpoint; delete it to train this seed again") from error
-    model.load_state_dict(state["model"])
-    for group, optimizer in optimizers.items():
-        optimizer.load_state_dict(state["optimizers"][group])
-    return state["history"]
+        model.load_state_dict(state["model"])
+        for group, optimizer in optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][group])
+        return Progress(**state["progress"])
+    except (RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise ValueError(
+            f"{path}: damaged checkpoint, or that of another model ({reason}); delete it to train this seed again"
+        ) from error
 
 
 def write_outputs(
-    folder: Path, model: ReidModel, samples: "Samples", recipe: "Recipe", seed: int, history: pd.DataFrame
+    folder: Path, model: ReidModel, samples: "Samples", recipe: "Recipe", seed: int, progress: Progress
 ) -> None:
-    """Write model.safetensors, config.json and history.csv: no times in them, the same bytes each time."""
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    """Write model.safetensors, config.json, history.csv, and model.py for a model of one's own: no times in them, the
+    same bytes each time."""
+    weights = progress.best_weights or model.state_dict()
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     with atomic_path(folder / "model.safetensors") as part:
         save_file(weights, part)
+    last = len(progress.history) - 1
     write_json(
         folder / "config.json",
         {
@@ -63,14 +95,19 @@ def write_outputs(
             "seed": seed,
             "mode": recipe.mode,
             "variants": len(samples.present),
+            "epoch": last if progress.best_epoch is None else progress.best_epoch,
+            "selected": "last" if progress.best_epoch is None else "validation",
         },
     )
-    write_text(folder / "history.csv", history.to_csv(index=False, float_format="%.6g"))
+    write_text(folder / "history.csv", pd.DataFrame(progress.history).to_csv(index=False, float_format="%.6g"))
+    if recipe.code is not None:
+        write_text(folder / "model.py", Path(recipe.code).read_text(encoding="utf-8"))
 
 
 def load_model(folder: str | Path) -> ReidModel:
-    """The trained model of runs/<run>/seed-<s>, on the CPU, in eval mode, with its image `size` (height,
-    width).
+    """The trained model of runs/<run>/seed-<s>, on the CPU, in eval mode, with its image `size` (height, width).
+
+    A model of one's own comes from the copy of its file that the run keeps.
 
     Raises FileNotFoundError naming a missing file, ValueError naming one that is damaged or of another model.
     """
@@ -81,6 +118,8 @@ def load_model(folder: str | Path) -> ReidModel:
             raise FileNotFoundError(f"{path}: no such file; expected a folder that `stages.train` wrote")
     try:
         config = json.loads(config_path.read_text(encoding="utf-8"))
+        own = folder / "model.py"
+        load_code(str(own) if own.is_file() else None)
         # where training started from does not matter any more
         settings = {**config["settings"], **({"weights": None} if "weights" in config["settings"] else {})}
         model = build_model(config["model"], config["subjects"], config["clothes"], **settings)

@@ -1,106 +1,94 @@
-"""The training images of a run as arrays: labels, which variants there are, and all pixels in one file.
+"""The training samples of a run: their labels, and which variants of them there are.
 
-Every image is decoded and resized once, into a file of raw uint8 that all workers map into memory: an epoch
-then costs no decoding. The file lies with the run's checkpoints and goes with them.
+A sample is an image, or, for models of tracklets, a chunk of a tracklet (`dlcr.reid.clips`).
 """
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
-from PIL import Image
 
-from dlcr.data import Generated, load_manifest, open_generated, open_images
-from dlcr.runtime.files import atomic_path
-from dlcr.runtime.progress import progress
-
-CHUNK = 1024
+from dlcr.data import Generated, load_manifest, open_generated
+from dlcr.reid.clips import chunks
 
 
 @dataclass(frozen=True)
 class Samples:
-    """n real training images and their K variants.
+    """n training samples, the images that they are made of, and their K variants.
 
-    image_ids: [n], sorted. subjects: int64 [n], 0 .. S-1. clothes: int64 [n], 0 .. C-1.
-    owners: [C], the one subject of each clothes. present: bool [K, n], False for variants that were skipped.
+    image_ids: [N], sorted, of the real images. images: for each sample the numbers of its images, int64; one where a
+    sample is an image. subjects: int64 [n], 0 .. S-1. clothes: int64 [n], 0 .. C-1. owners: [C], the one subject of
+    each clothes. made: bool [K, N], False where an image's variant was skipped. present: bool [K, n], whether enough of
+    a sample's images have the variant: the one image, or those of one clip.
     """
 
     image_ids: list[str]
+    images: list[NDArray[np.int64]]
     subjects: NDArray[np.int64]
     clothes: NDArray[np.int64]
     owners: list[int]
+    made: NDArray[np.bool_]
     present: NDArray[np.bool_]
 
     def name(self, layer: int, row: int) -> str:
-        """The image's ID; of a generated one with its variant."""
-        return self.image_ids[row] + (f" variant {layer - 1}" if layer else "")
+        """The sample's (first) image ID; of a generated one with its variant."""
+        return self.image_ids[self.images[row][0]] + (f" variant {layer - 1}" if layer else "")
+
+
+def load_labels(dataset: Path) -> tuple[pd.DataFrame, list[int]]:
+    """The manifest's rows of data/<dataset>'s training split, with columns `subject` and `clothes` as numbers from 0,
+    and the owner of each clothes.
+
+    Raises ValueError when there are no training images, or a subject has only one: nothing could be learned from it.
+    """
+    manifest = load_manifest(dataset)
+    train = manifest[manifest["split"] == "train"].reset_index(drop=True)
+    if train.empty:
+        raise ValueError(f"{dataset}: no images of split train")
+    names, subjects, counts = np.unique(train["subject"].to_numpy(dtype=str), return_inverse=True, return_counts=True)
+    if counts.min() == 1:
+        row = int(np.flatnonzero(subjects == counts.argmin())[0])
+        raise ValueError(
+            f"{dataset}: subject {str(names[counts.argmin()])!r} has one training image, {train['image_id'][row]!r}; "
+            "expected at least two (leave it out of split train, or add to it)"
+        )
+    _, first, clothes = np.unique(train["clothes"].to_numpy(dtype=str), return_index=True, return_inverse=True)
+    return train.assign(subject=subjects, clothes=clothes), subjects[first].tolist()
 
 
 def load_samples(
-    dataset: Path, generated: Path, mode: str, k: int | None = None, minimum: Mapping[str, float] | None = None
+    dataset: Path,
+    generated: Path,
+    mode: str,
+    k: int | None = None,
+    minimum: Mapping[str, float] | None = None,
+    frames: int = 1,
 ) -> Samples:
-    """Labels of data/<dataset>'s training split and the variants of generated/<set>: the first `k`, or all.
+    """The training samples of data/<dataset> and the variants of generated/<set>: the first `k`, or all.
 
-    Variants that were not made, or that the quality gate drops (`minimum`, see `open_generated`), are not present: a
-    pair takes one of the image's others, and the real image itself where it has none.
+    frames: of a clip, for models of tracklets; 1 makes every image a sample. Variants that were not made, or that the
+    quality gate drops (`minimum`, see `open_generated`), are not present: a pair takes one of the sample's others, and
+    the real sample itself where it has none.
 
-    Raises ValueError when there are no training images, and, where `mode` needs variants, when the set is
-    empty, has fewer than `k`, or was made from other images.
+    Raises ValueError as `load_labels` does, and, where `mode` needs variants, when the set is empty, has fewer than
+    `k`, or was made from other images.
     """
-    manifest = load_manifest(dataset)
-    train = manifest[manifest["split"] == "train"]
-    if train.empty:
-        raise ValueError(f"{dataset}: no images of split train")
-    subjects = np.unique(train["subject"].to_numpy(dtype=str), return_inverse=True)[1]
-    _, first, clothes = np.unique(train["clothes"].to_numpy(dtype=str), return_index=True, return_inverse=True)
+    train, owners = load_labels(dataset)
     image_ids = train["image_id"].tolist()
-    present = np.zeros((0, len(train)), bool)
+    images = list(np.arange(len(train))[:, None]) if frames == 1 else chunks(train)
+    first = [own[0] for own in images]
+    made = np.zeros((0, len(train)), bool)
     if mode != "none":
-        present = _present(open_generated(generated, minimum), dataset, image_ids, mode, k)
-    return Samples(image_ids, subjects, clothes, subjects[first].tolist(), present)
+        made = _made(open_generated(generated, minimum), dataset, image_ids, mode, k)
+    present = np.stack([made[:, own].sum(axis=1) >= min(frames, len(own)) for own in images], axis=1)
+    subjects, clothes = (train[name].to_numpy(dtype=np.int64)[first] for name in ("subject", "clothes"))
+    return Samples(image_ids, images, subjects, clothes, owners, made, present)
 
 
-def write_pixels(
-    path: Path, samples: Samples, dataset: Path, generated: Path, size: tuple[int, int], threads: int
-) -> None:
-    """Write the NPY file `path`, uint8 [1 + K, n, H, W, 3]: real images, variants; skipped ones are 0."""
-    real = open_images(dataset / "images")
-    layers = len(samples.present)
-    variants = open_generated(generated) if layers else None
-    count = len(samples.image_ids)
-
-    def load(cell: tuple[int, int]) -> NDArray[np.uint8]:
-        layer, row = cell
-        image_id = samples.image_ids[row]
-        return resize(variants[image_id, layer - 1] if layer else real[image_id], size)
-
-    cells = [(0, row) for row in range(count)] + [(1 + j, i) for j, i in np.argwhere(samples.present).tolist()]
-    with (
-        atomic_path(path) as part,
-        ThreadPoolExecutor(threads) as pool,
-        progress(len(cells), "decode") as bar,
-    ):
-        shape = (1 + layers, count, *size, 3)
-        pixels = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
-        for start in range(0, len(cells), CHUNK):
-            chunk = cells[start : start + CHUNK]
-            for cell, image in zip(chunk, pool.map(load, chunk), strict=True):
-                pixels[cell] = image
-            bar.update(len(chunk))
-        pixels.flush()
-
-
-def resize(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """An RGB image at `size` (height, width); bilinear with area averaging when it shrinks, as in CAL."""
-    if image.shape[:2] == tuple(size):
-        return image
-    return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
-
-
-def _present(generated: Generated, dataset: Path, image_ids: list[str], mode: str, k: int | None) -> NDArray[np.bool_]:
+def _made(generated: Generated, dataset: Path, image_ids: list[str], mode: str, k: int | None) -> NDArray[np.bool_]:
     """bool [K, n] of a generated set that belongs to exactly these images."""
     folder = generated.folder
     if generated.variants == 0:
@@ -117,6 +105,6 @@ def _present(generated: Generated, dataset: Path, image_ids: list[str], mode: st
         )
     table = generated.table(["image_id", "variant", "skipped"])
     row_of = {image_id: row for row, image_id in enumerate(image_ids)}
-    present = np.zeros((generated.variants, len(image_ids)), bool)
-    present[table["variant"].to_numpy(), table["image_id"].map(row_of).to_numpy()] = (table["skipped"] == "").to_numpy()
-    return present[:k]
+    made = np.zeros((generated.variants, len(image_ids)), bool)
+    made[table["variant"].to_numpy(), table["image_id"].map(row_of).to_numpy()] = (table["skipped"] == "").to_numpy()
+    return made[:k]

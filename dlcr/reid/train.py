@@ -3,46 +3,56 @@
     train_run("mine", recipe, Path("data/minicc"), Path("generated/inpainting"), [0, 1], Path("runs/mine"))
     model = load_model(Path("runs/mine/seed-0"))
 
-The last epoch is the result: no test image takes part in choosing it. A run can be stopped at any moment;
-started again it goes on after its last whole epoch and ends with the same bytes.
+The result is the last epoch, or the best on the validation identities: no test image takes part in choosing it. A run
+can be stopped at any moment; started again it goes on from its last checkpoint, within an epoch too, and ends with the
+same bytes.
 """
 
 import inspect
+import os
+import socket
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from shutil import rmtree
 
 import numpy as np
 import pandas as pd
 import torch
+from dvclive import Live
 from numpy.typing import NDArray
-from torch.optim import Adam, Optimizer
 
 from dlcr.data import folder_fingerprint
-from dlcr.reid.augment import augment
+from dlcr.reid.augment import augment, draw
 from dlcr.reid.batches import Epoch, plan_epoch
 from dlcr.reid.checkpoints import load_checkpoint, save_checkpoint, write_outputs
-from dlcr.reid.models import Batch, ReidModel, build_model, model_factory
-from dlcr.reid.samples import Samples, load_samples, write_pixels
+from dlcr.reid.clips import pick_clip
+from dlcr.reid.engine import Engine, process_count
+from dlcr.reid.models import Batch, ReidModel, build_model, load_code, model_factory
+from dlcr.reid.pixels import Pixels, fits, write_pixels
+from dlcr.reid.samples import Samples, load_labels, load_samples
 from dlcr.runtime import determinism, timing
+from dlcr.runtime.checkpoint import model_fingerprint
 from dlcr.runtime.jobs import Send, run_jobs
 from dlcr.runtime.progress import progress
 from dlcr.runtime.seeds import seed_of
 from dlcr.runtime.store import checkpoint_dir, key_of
 
 DROP = 0.1
+SAVE_SECONDS = 30.0  # at most so much work is lost when a run is stopped
+Validate = Callable[[ReidModel], float]
 
 
 @dataclass(frozen=True)
 class Recipe:
     """Everything that shapes a run besides its data and seed.
 
-    model: registered name; settings: its further arguments. size: height, width of the images. learning_rate
-    of Adam falls to a tenth from each epoch of `milestones` (0-based) on. identities x images: a batch. mode
-    and k: which variants take part (`dlcr.reid.batches`), k None for all; progressive_every: N. precision:
-    "float32" or "bfloat16" convolutions.
+    model: registered name; settings: its further arguments; code: a Python file of one's own that registers it, or
+    None. size: height, width of the images. learning_rate of Adam rises linearly over `warmup` epochs and falls to a
+    tenth from each epoch of `milestones` (0-based) on. identities x images: a batch; `accumulate` batches make one step
+    of the optimizers, with gradients cut to the norm `clip` (0: never). mode and k: which variants take part
+    (`dlcr.reid.batches`), k None for all; progressive_every: N. precision: "float32" or "bfloat16" maps.
     """
 
     model: str
@@ -54,10 +64,30 @@ class Recipe:
     identities: int
     images: int
     mode: str
+    warmup: int = 0
+    accumulate: int = 1
+    clip: float = 0.0
     k: int | None = None
     progressive_every: int = 5
     precision: str = "float32"
     settings: dict[str, object] = field(default_factory=dict)
+    code: str | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training process: a seed, and which of `processes` this is; they meet at `port`."""
+
+    recipe: Recipe
+    pixels: Pixels
+    seed: int
+    checkpoints: Path
+    output: Path
+    threads: int
+    validate: Validate | None
+    processes: int = 1
+    rank: int = 0
+    port: int = 0
 
 
 def train_run(
@@ -68,32 +98,48 @@ def train_run(
     seeds: list[int],
     output: Path,
     minimum: Mapping[str, float] | None = None,
+    validate: Validate | None = None,
 ) -> dict[str, float]:
-    """Train one model a seed and write <output>/seed-<s>/{model.safetensors, config.json, history.csv}.
+    """Train one model a seed and write <output>/seed-<s>/{model.safetensors, config.json, history.csv, live/}.
 
     dataset: folder data/<dataset>; generated: folder generated/<set>, not opened in mode "none"; minimum: what the
-    quality gate asks of its variants (`open_generated`). Call `determinism.set_up` first: its number of threads is
-    shared by the seeds, which train in processes of their own (one after the other on a GPU). Returns the mean
-    epoch_seconds, images_per_second and peak_memory_mb, and the seconds that all of it took where it did not continue
-    a stopped run; they are recorded as the timing of `name`. Raises ValueError for data that cannot give the batches,
-    or a loss that is no number.
+    quality gate asks of its variants (`open_generated`). validate: a score of a model, the higher the better, by which
+    the epoch is chosen; without it the last one is. Call `determinism.set_up` first: its number of threads is shared by
+    the seeds, which train in processes of their own (one after the other on GPUs). The environment's DLCR_PROCESSES
+    spreads each seed over so many processes (`dlcr.reid.engine`), a GPU each where there are GPUs.
+
+    Returns the mean epoch_seconds, images_per_second, waiting (the share of the time in which the model waited for
+    images) and peak_memory_mb, and the seconds that all of it took where it did not continue a stopped run; they are
+    recorded as the timing of `name`. Raises ValueError, before anything is trained, for data, weights or settings that
+    cannot work, and for a loss that is no number.
     """
     start = time.monotonic()
-    samples = load_samples(dataset, generated, recipe.mode, recipe.k, minimum)
+    load_code(recipe.code)
+    frames = _try_model(recipe, dataset)
+    samples = load_samples(dataset, generated, recipe.mode, recipe.k, minimum, frames)
+    processes = process_count()
     plan = _plan(recipe, samples, seed=0, epoch=0)
     if len(plan.rows) == 0:
         raise ValueError(f"{dataset}: too few images for one batch of {recipe.identities} x {recipe.images}")
-    model_factory(recipe.model)
-    checkpoints = checkpoint_dir(key_of(_fingerprint(recipe, samples, dataset, generated)))
+    if plan.rows.shape[1] % processes:
+        raise ValueError(f"a batch of {plan.rows.shape[1]} cannot be split over {processes} processes (DLCR_PROCESSES)")
+    checkpoints = checkpoint_dir(key_of(_fingerprint(recipe, samples, dataset, generated, validate)))
     resumed = checkpoints.is_dir()
     threads = torch.get_num_threads()
-    pixels = checkpoints / "pixels.npy"
-    if not pixels.exists():
-        write_pixels(pixels, samples, dataset, generated, recipe.size, threads)
-    workers = 1 if torch.cuda.is_available() else min(len(seeds), threads)
-    jobs = [(recipe, samples, pixels, seed, checkpoints, output, threads // workers) for seed in seeds]
+    pixels = Pixels(samples, dataset, generated, recipe.size)
+    if fits(samples, recipe.size, checkpoints):
+        cache = checkpoints / "pixels.npy"
+        if not cache.exists():
+            write_pixels(cache, pixels, threads)
+        pixels = replace(pixels, cache=cache)
+    workers = 1 if torch.cuda.is_available() or processes > 1 else min(len(seeds), threads)
+    jobs = [Job(recipe, pixels, seed, checkpoints, output, threads // workers, validate) for seed in seeds]
+    facts = []
     with progress(len(seeds) * recipe.epochs * plan.rows.size, f"train {name}") as bar:
-        facts = run_jobs(train_seed, jobs, workers, bar.update)
+        if processes == 1:
+            facts = run_jobs(train_seed, [(job,) for job in jobs], workers, bar.update)
+        for job in jobs if processes > 1 else ():
+            facts.append(run_jobs(train_seed, _spread(job, processes), processes, bar.update)[0])
     rmtree(checkpoints)
     means = {key: float(np.nanmean([fact[key] for fact in facts])) for key in facts[0]} if all(facts) else {}
     if means:
@@ -103,116 +149,151 @@ def train_run(
     return means
 
 
-def train_seed(
-    recipe: Recipe,
-    samples: Samples,
-    pixels: Path,
-    seed: int,
-    checkpoints: Path,
-    output: Path,
-    threads: int,
-    send: Send,
-) -> dict[str, float]:
-    """Train one seed from its last checkpoint on and write its outputs; `send(n)` after every batch of n
-    images.
+def train_seed(job: Job, send: Send) -> dict[str, float]:
+    """Train one seed from its last checkpoint on and write its outputs; `send(n)` after every batch of n images.
 
-    Returns epoch_seconds (mean wall time), images_per_second and peak_memory_mb of the epochs trained in this
-    call; {} when there were none left.
+    Returns the facts of `train_run`, of the whole epochs trained in this call; {} when there were none.
     """
-    determinism.set_up(threads)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    images = np.load(pixels, mmap_mode="r")
+    recipe, samples, seed = job.recipe, job.pixels.samples, job.seed
+    if job.processes > 1:
+        join(job.rank, job.processes, job.port, job.threads)
+    determinism.set_up(job.threads)
+    load_code(recipe.code)
     torch.manual_seed(seed_of("reid", "weights", seed))
     model = build_model(recipe.model, int(samples.subjects.max()) + 1, samples.owners, **recipe.settings)
-    model = model.to(device, memory_format=torch.channels_last)
-    model.precision = getattr(torch, recipe.precision)
-    optimizers = {
-        group: Adam(parameters, recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
-        for group, parameters in model.parameter_groups().items()
-    }
-    checkpoint = checkpoints / f"seed-{seed}.pt"
-    history = load_checkpoint(checkpoint, model, optimizers)
-    seconds, count = [], 0
+    model.size = recipe.size
+    engine = Engine(model, recipe.learning_rate, recipe.weight_decay, recipe.precision, recipe.clip)
+    checkpoint = job.checkpoints / f"seed-{seed}.pt"
+    state = load_checkpoint(checkpoint, model, engine.optimizers)
+    main = engine.rank == 0
+    saved = time.monotonic()
+    live = Live(str(_live(job)), dvcyaml=False, save_dvc_exp=False, report=None, monitor_system=False) if main else None
+    for row in state.history if main else ():
+        _log(live, row)
+    measured = []
     for epoch in range(recipe.epochs):
         plan = _plan(recipe, samples, seed, epoch)
-        if epoch < len(history):
-            send(plan.rows.size)
+        done = state.steps if epoch == len(state.history) else len(plan.rows) if epoch < len(state.history) else 0
+        if main and done:
+            send(done * plan.rows.shape[1])
+        if epoch < len(state.history):
             continue
-        start = time.perf_counter()
-        history.append(_train_epoch(recipe, samples, images, plan, model, optimizers, seed, epoch, send))
-        seconds.append(time.perf_counter() - start)
-        count += plan.rows.size
-        save_checkpoint(checkpoint, model, optimizers, history)
-    write_outputs(output / f"seed-{seed}", model, samples, recipe, seed, pd.DataFrame(history))
-    if not seconds:
+        start, waited = time.perf_counter(), job.pixels.seconds_waited
+        rate = _set_rates(recipe, engine, epoch)
+        model.start_epoch(epoch)
+        for i, losses in _steps(recipe, job, engine, plan, epoch, done):
+            state.losses.append(losses)
+            state.steps = i + 1
+            if main:
+                send(plan.rows.shape[1])
+            whole = state.steps % recipe.accumulate == 0 and state.steps < len(plan.rows)
+            if main and whole and time.monotonic() - saved >= SAVE_SECONDS:
+                save_checkpoint(checkpoint, model, engine.optimizers, state)
+                saved = time.monotonic()
+        seconds = time.perf_counter() - start
+        if not done:
+            measured.append((seconds, plan.rows.size, (job.pixels.seconds_waited - waited) / seconds))
+        row = {"epoch": epoch, "learning_rate": rate, "variants": plan.limit, "replaced": plan.replaced}
+        row |= pd.DataFrame(state.losses).mean().to_dict()
+        if job.validate is not None and main:
+            row["validation"] = job.validate(model)
+            state.keep_best(row["validation"], epoch, model)
+        state.end_epoch(row)
+        if main:
+            _log(live, row)
+            if time.monotonic() - saved >= SAVE_SECONDS or epoch + 1 == recipe.epochs:
+                save_checkpoint(checkpoint, model, engine.optimizers, state)
+                saved = time.monotonic()
+    if main:
+        live.end()
+        write_outputs(_folder(job), model, samples, recipe, seed, state)
+    if not measured:
         return {}
+    seconds, images, waiting = (np.array(column) for column in zip(*measured, strict=True))
     return {
-        "epoch_seconds": float(np.mean(seconds)),
-        "images_per_second": count / sum(seconds),
+        "epoch_seconds": float(seconds.mean()),
+        "images_per_second": float(images.sum() / seconds.sum()),
+        "waiting": float((waiting * seconds).sum() / seconds.sum()),
         "peak_memory_mb": timing.peak_memory_mb(),
     }
 
 
-def _train_epoch(
-    recipe: Recipe,
-    samples: Samples,
-    images: NDArray[np.uint8],
-    plan: Epoch,
-    model: ReidModel,
-    optimizers: dict[str, Optimizer],
-    seed: int,
-    epoch: int,
-    send: Send,
-) -> dict[str, float]:
-    """One epoch; returns its row of the history: rate, variants in use, replaced pairs, mean losses."""
-    rate = recipe.learning_rate * DROP ** sum(epoch >= milestone for milestone in recipe.milestones)
-    for group, optimizer in optimizers.items():
-        optimizer.param_groups[0]["lr"] = recipe.learning_rate if group in model.unscheduled else rate
-    # an epoch's random numbers depend on nothing before it, so a resumed run draws the same
-    torch.manual_seed(seed_of("reid", "model", seed, epoch))
-    generator = torch.Generator().manual_seed(seed_of("reid", "augment", seed, epoch))
-    model.train()
-    losses = []
-    for layers, rows, real in zip(plan.layers, plan.rows, plan.real, strict=True):
-        batch = _batch(images[layers, rows], samples, rows, real, generator, next(model.parameters()).device)
+def _steps(recipe: Recipe, job: Job, engine: Engine, plan: Epoch, epoch: int, first: int):
+    """Trains the batches of an epoch from number `first` on; gives each one's number and losses."""
+    samples, seed, share = job.pixels.samples, job.seed, engine.share(plan.rows.shape[1])
+    frames = [
+        _clips(
+            samples, layers, rows, engine.model.frames, np.random.default_rng(seed_of("reid", "clips", seed, epoch, i))
+        )
+        for i, (layers, rows) in enumerate(zip(plan.layers, plan.rows, strict=True))
+    ]
+    cells = [
+        (np.broadcast_to(layers[share, None], images[share].shape), images[share])
+        for layers, images in zip(plan.layers, frames, strict=True)
+    ]
+    for i, pixels in enumerate(job.pixels.batches(cells[first:], max(1, job.threads)), start=first):
+        layers, rows = plan.layers[i], plan.rows[i]
+        window = min(recipe.accumulate, len(plan.rows) - i // recipe.accumulate * recipe.accumulate)
+        last = (i + 1) % recipe.accumulate == 0 or i + 1 == len(plan.rows)
+        # a batch's random numbers depend on nothing before it, so a resumed run draws the same
+        torch.manual_seed(seed_of("reid", "augment", seed, epoch, i))
+        drawn = draw(len(rows), recipe.size)
+        images = _augmented(pixels, drawn, share, engine.device)
+        torch.manual_seed(seed_of("reid", "model", seed, epoch, i))
 
         def where(layers: NDArray = layers, rows: NDArray = rows) -> str:
             names = [samples.name(layer, row) for layer, row in zip(layers, rows, strict=True)]
             return f"seed {seed}, epoch {epoch}, batch of {', '.join(names)}"
 
-        losses.append(model.train_step(batch, epoch, _stepper(optimizers, where)))
-        send(len(rows))
-    means = pd.DataFrame(losses).mean().to_dict()
-    return {"epoch": epoch, "learning_rate": rate, "variants": plan.limit, "replaced": plan.replaced, **means}
+        batch = _batch(samples, rows, plan.real[i], plan.position[i], engine.device)
+        step = engine.stepper(window, last, where)
+        yield i, engine.model.train_step(engine.maps(images, last), batch, epoch, step)
 
 
-def _batch(
-    pixels: NDArray[np.uint8],
-    samples: Samples,
-    rows: NDArray,
-    real: NDArray,
-    generator: torch.Generator,
-    device: torch.device,
-) -> Batch:
-    return Batch(
-        images=augment(torch.from_numpy(pixels).to(device), generator),
-        subjects=torch.from_numpy(samples.subjects[rows]).to(device),
-        clothes=torch.from_numpy(samples.clothes[rows]).to(device),
-        real=torch.from_numpy(real).to(device),
-    )
+def _augmented(pixels: NDArray[np.uint8], drawn: list, share: slice, device: torch.device) -> torch.Tensor:
+    """float32 [B, 3, H, W] of uint8 [B, 1, H, W, 3]; clips stay [B, frames, 3, H, W], augmented as one."""
+    count, frames = pixels.shape[:2]
+    of = torch.arange(share.start, share.stop).repeat_interleave(frames)
+    images = augment(torch.from_numpy(pixels).to(device).flatten(0, 1), drawn, of)
+    return images if frames == 1 else images.unflatten(0, (count, frames))
 
 
-def _stepper(optimizers: dict[str, Optimizer], where: Callable[[], str]) -> Callable[[str, torch.Tensor], None]:
-    """The `step` of a batch; a loss that is no finite number is a ValueError, before any weight changes."""
+def _clips(
+    samples: Samples, layers: NDArray, rows: NDArray, frames: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """The images of a batch's samples, int64 [B, frames]: the image itself, or a random clip of the chunk.
 
-    def step(group: str, loss: torch.Tensor) -> None:
-        if not torch.isfinite(loss):
-            raise ValueError(f"the loss of {group!r} is {loss.item()} ({where()})")
-        optimizers[group].zero_grad()
-        loss.backward()
-        optimizers[group].step()
+    A variant's clip is made of the frames that have the variant. Both of a pair, which stand half a batch apart, show
+    the same frames.
+    """
+    if frames == 1:
+        return np.array([samples.images[row] for row in rows])
+    half = len(rows) // 2
+    paired = np.array_equal(rows[:half], rows[half:])
 
-    return step
+    def pick(layer: int, row: int) -> NDArray[np.int64]:
+        own = samples.images[row]
+        return pick_clip(own[samples.made[layer - 1, own]] if layer else own, rng, frames)
+
+    if not paired:
+        return np.stack([pick(layer, row) for layer, row in zip(layers, rows, strict=True)])
+    picked = np.stack([pick(layer, row) for layer, row in zip(layers[half:], rows[half:], strict=True)])
+    return np.concatenate([picked, picked])
+
+
+def _batch(samples: Samples, rows: NDArray, real: NDArray, position: NDArray, device: torch.device) -> Batch:
+    labels = (samples.subjects[rows], samples.clothes[rows], real, position)
+    return Batch(*(torch.tensor(values, device=device) for values in labels))
+
+
+def _set_rates(recipe: Recipe, engine: Engine, epoch: int) -> float:
+    """Set the learning rate of every group for the epoch; returns that of the scheduled ones."""
+    rate = recipe.learning_rate * DROP ** sum(epoch >= milestone for milestone in recipe.milestones)
+    rate *= min(1.0, (epoch + 1) / (recipe.warmup + 1))
+    for group, optimizer in engine.optimizers.items():
+        unscheduled = group in engine.model.unscheduled
+        optimizer.param_groups[0]["lr"] = recipe.learning_rate if unscheduled else rate
+    return rate
 
 
 def _plan(recipe: Recipe, samples: Samples, seed: int, epoch: int) -> Epoch:
@@ -229,16 +310,63 @@ def _plan(recipe: Recipe, samples: Samples, seed: int, epoch: int) -> Epoch:
     )
 
 
-def _fingerprint(recipe: Recipe, samples: Samples, dataset: Path, generated: Path) -> dict[str, object]:
-    """All that the results follow from, seeds aside: settings, data, code and library."""
+def _try_model(recipe: Recipe, dataset: Path) -> int:
+    """Build the run's model once, so that what is wrong with it is said before any work; returns its `frames`."""
+    train, owners = load_labels(dataset)
+    return build_model(recipe.model, int(train["subject"].max()) + 1, owners, **recipe.settings).frames
+
+
+def _spread(job: Job, processes: int) -> list[tuple[Job]]:
+    """The job's processes, at an address that is free now."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    threads = max(1, job.threads // processes)
+    return [(replace(job, processes=processes, rank=rank, port=port, threads=threads),) for rank in range(processes)]
+
+
+def join(rank: int, processes: int, port: int, threads: int) -> None:
+    """Say to accelerate, by the variables that it reads, which of several processes on this machine this is."""
+    os.environ |= {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(processes),
+        "LOCAL_WORLD_SIZE": str(processes),
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "OMP_NUM_THREADS": str(threads),  # without this accelerate sets a number of its own
+    }
+
+
+def _folder(job: Job) -> Path:
+    return job.output / f"seed-{job.seed}"
+
+
+def _live(job: Job) -> Path:
+    return _folder(job) / "live"
+
+
+def _log(live: Live, row: dict[str, float]) -> None:
+    """An epoch's row of the history as DVCLive's curves."""
+    for name, value in row.items():
+        if name != "epoch" and np.isfinite(value):
+            live.log_metric(name, value, timestamp=False)
+    live.next_step()
+
+
+def _fingerprint(
+    recipe: Recipe, samples: Samples, dataset: Path, generated: Path, validate: Validate | None
+) -> dict[str, object]:
+    """All that the results follow from, seeds aside: settings, data, code and libraries."""
     sources = sorted({*Path(__file__).parent.rglob("*.py"), Path(inspect.getfile(model_factory(recipe.model)))})
-    weights = Path(str(recipe.settings.get("weights")))
     return {
         "recipe": asdict(recipe),
-        "weights": folder_fingerprint(weights) if weights.is_dir() else "",
+        "weights": model_fingerprint(str(recipe.settings.get("weights"))),
         "dataset": folder_fingerprint(dataset),
-        "generated": folder_fingerprint(generated) if len(samples.present) else "",
-        "present": np.packbits(samples.present).tobytes().hex(),
+        "generated": folder_fingerprint(generated) if len(samples.made) else "",
+        "made": np.packbits(samples.made).tobytes().hex(),
+        "validated": validate is not None,
+        "processes": process_count(),
         "code": [source.read_text(encoding="utf-8") for source in sources],
         "torch": torch.__version__,
     }

@@ -12,7 +12,7 @@ import pandas as pd
 
 from dlcr.data import Generated, load_manifest, open_generated
 from dlcr.params import Params
-from dlcr.reporting import figures, formats, scores, sheets, tables, views
+from dlcr.reporting import comparisons, figures, formats, scores, sheets, tables, views
 from dlcr.reporting.page import Page, render
 from dlcr.reporting.paper import DISAGREEMENTS
 from dlcr.reporting.results import Result, load_result
@@ -45,6 +45,22 @@ def build(root: Path, params: Params, timings: pd.DataFrame) -> dict[str, bytes]
         name: tables.table_prompts(name, {row: results[item] for row, item in rows.items()}, report.bootstrap, seed)
         for name, rows in (("a3", report.a3), ("a4", report.a4))
     }
+    models = {
+        model: {"baseline": results[pair.baseline], "dlcr": results[pair.dlcr]} for model, pair in report.t3.items()
+    }
+    t3 = comparisons.table_models(models, report.bootstrap, seed)
+    ccfa_results = {row: results[name] for row, name in report.ccfa.items()}
+    ccfa = comparisons.table_ccfa(ccfa_results, report.bootstrap, seed)
+    combined = {row: (results[item.evaluation], item.kind) for row, item in report.combinations.items()}
+    combinations = comparisons.table_combinations(combined, report.bootstrap, seed)
+    compared = {
+        "t3": (t3, {"model": "Model", "variant": "Variant"}, "the baseline"),
+        "a3": (prompts["a3"], {"what": "Prompts"}, "the first row"),
+        "a4": (prompts["a4"], {"what": "Describer"}, "the first row"),
+        "ccfa": (ccfa, {"group": "Ablation", "what": "Setting"}, "phase I"),
+        "combinations": (combinations, {"what": "Combination"}, "the first row"),
+    }
+    views_of = {name: views.view_compared(*item) for name, item in compared.items()}
     quality = tables.table_quality(open_sets(root, params))
     a5_results = {row: results[name] for row, name in report.a5.items()}
     stages = stage_scores(root, params)
@@ -58,12 +74,15 @@ def build(root: Path, params: Params, timings: pd.DataFrame) -> dict[str, bytes]
     files = {
         **_table("a1", a1, views.view_a1(a1), [*notes, *DISAGREEMENTS["a1"]]),
         **_table("settings", settings, views.view_settings(settings)),
-        **_table("a3", prompts["a3"], views.view_prompts(prompts["a3"], "Prompts")),
-        **_table("a4", prompts["a4"], views.view_prompts(prompts["a4"], "Describer")),
+        **{
+            path: file
+            for name, view in views_of.items()
+            for path, file in _table(name, compared[name][0], view).items()
+        },
         **_table("quality", quality, views.view_quality(quality)),
         "figures/a1.svg": figures.bars(a1),
         "plots/top1.csv": formats.csv_bytes(a1.loc[a1["top1"].notna(), ["row", "top1"]], 2),
-        "metrics.json": _json(_metrics(a1, shares, settings, a5_results, stages, counts)),
+        "metrics.json": _json(_metrics(a1, shares, settings, a5_results, t3, ccfa, stages, counts)),
         **{f"plots/training/{run}.csv": formats.csv_bytes(history) for run, history in histories.items()},
     }
     if samples:
@@ -86,7 +105,7 @@ def build(root: Path, params: Params, timings: pd.DataFrame) -> dict[str, bytes]
         a1=a1,
         shares=shares,
         settings=settings,
-        prompts=prompts,
+        compared=views_of,
         quality=quality,
         stages=stages,
         samples=samples,
@@ -228,7 +247,7 @@ def _json(content: dict) -> bytes:
     return text.encode() + b"\n"
 
 
-def _metrics(a1, shares, settings, a5_results, stages, counts) -> dict:
+def _metrics(a1, shares, settings, a5_results, t3, ccfa, stages, counts) -> dict:
     """What `dvc metrics` shows: numbers only; a gap is left out."""
     kept = [
         "top1",
@@ -244,6 +263,10 @@ def _metrics(a1, shares, settings, a5_results, stages, counts) -> dict:
         "map_difference",
         "map_p",
     ]
+    models: dict[str, dict] = {}
+    for row in t3.dropna(subset="top1").to_dict("records"):
+        models.setdefault(row["model"], {})[row["variant"]] = {key: row[key] for key in kept}
+    ablations = {row["row"]: {key: row[key] for key in kept} for row in ccfa.dropna(subset="top1").to_dict("records")}
     rows = {
         f"row{row['row']}" if row["row"].isdigit() else row["row"]: {key: row[key] for key in kept}
         for row in a1.to_dict("records")
@@ -255,7 +278,14 @@ def _metrics(a1, shares, settings, a5_results, stages, counts) -> dict:
         }
     a5 = {key: {"top1": result.metrics["mean"][result.setting]["top1"]} for key, result in a5_results.items() if result}
     return {
-        "tables": {"a1": rows, "share_of_oracle_gain": shares, "settings": everything, "a5": a5},
+        "tables": {
+            "a1": rows,
+            "share_of_oracle_gain": shares,
+            "settings": everything,
+            "a5": a5,
+            "t3": models,
+            "ccfa": ablations,
+        },
         "stages": stages,
         "retrievals": counts,
     }

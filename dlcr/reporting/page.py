@@ -25,14 +25,14 @@ MIME = {"svg": "image/svg+xml", "png": "image/png"}
 
 @dataclass(frozen=True)
 class Page:
-    """What the page shows: tables as `dlcr.reporting.tables` makes them, `files` of the report with its
-    figures."""
+    """What the page shows: tables as `dlcr.reporting.tables` makes them, those of `compared` as text already, `files`
+    of the report with its figures."""
 
     params: Params
     a1: pd.DataFrame
     shares: dict
     settings: pd.DataFrame
-    prompts: dict[str, pd.DataFrame]
+    compared: dict[str, pd.DataFrame]
     quality: pd.DataFrame
     stages: dict
     samples: list[Sample]
@@ -73,8 +73,7 @@ def render(page: Page) -> bytes:
         categories=CATEGORIES,
         stages=_stage_rows(page.stages),
         settings=_table(views.view_settings(page.settings)),
-        a3=_table(views.view_prompts(page.prompts["a3"], "Prompts")),
-        a4=_table(views.view_prompts(page.prompts["a4"], "Describer")),
+        compared={name: _table(view) for name, view in page.compared.items()},
         quality=_table(views.view_quality(page.quality)),
         a5=_table(views.view_a5(page.a5)),
         a6=_table(views.view_a6(page.a6)),

@@ -10,6 +10,8 @@ import pandas as pd
 
 A1 = "tableA1_ablation_prcc"
 A3 = "tableA3_prompt_sources_prcc"
+T3 = "table3_and_a2_existing_methods_prcc"
+CCFA = "ccfa_ablations_prcc"
 A4 = "tableA4_vision_language_models_prcc"
 A5 = "tableA5_progressive_learning_prcc"
 A6 = "tableA6_time_and_space_a100_80gb"

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pandas as pd
 
-QUERY_COLUMNS = ["seed", "setting", "refined", "image_id", "subject", "hit", "ap"]
+QUERY_COLUMNS = ["seed", "setting", "kind", "image_id", "subject", "hit", "ap"]
 
 
 @dataclass(frozen=True)
 class Result:
-    """One evaluation: `metrics` as in its JSON file (percent), `queries` one row a seed, setting, refinement
-    and query."""
+    """One evaluation: `metrics` as in its JSON file (percent), `queries` one row a seed, setting, kind and
+    query."""
 
     name: str
     folder: Path
@@ -51,16 +51,15 @@ def load_rankings(result: Result) -> pd.DataFrame:
     return _read(source, ["query", "rank", "gallery", "similarity", "correct", "refined"])
 
 
-def per_query(result: Result, refined: bool) -> pd.DataFrame:
-    """Each query's top-1 and AP in percent in the result's setting, averaged over the seeds.
+def per_query(result: Result, kind: str) -> pd.DataFrame:
+    """Each query's top-1 and AP in percent in the result's setting and kind (`KINDS`), averaged over the seeds.
 
     Returns columns top1, map; index image_id, sorted. Raises ValueError if the evaluation has no such
     queries.
     """
     rows, setting = result.queries, result.setting
-    rows = rows[(rows["setting"] == setting) & (rows["refined"].astype(bool) == refined)]
+    rows = rows[(rows["setting"] == setting) & (rows["kind"] == kind)]
     if rows.empty:
-        kind = "refined" if refined else "plain"
         raise ValueError(f"{result.folder / 'per_query.parquet'}: no {kind} queries of setting {setting!r}")
     table = rows.groupby("image_id", sort=True)[["hit", "ap"]].mean() * 100
     return table.rename(columns={"hit": "top1", "ap": "map"})

@@ -8,13 +8,20 @@ import pandas as pd
 
 from dlcr.data import Generated
 from dlcr.data.shards import MEASURES as QUALITY_MEASURES
+from dlcr.evaluation.runs import KINDS
 from dlcr.evaluation.statistics import bootstrap_interval, paired_difference
 from dlcr.reporting.paper import A1, A3, A4, A5, A6, ORACLE, paper_table
 from dlcr.reporting.results import Result, per_query
 
 MEASURES = ("top1", "map")
+NEEDED = {
+    "plain": "clothes-changing queries",
+    "refined": "a query set for refinement",
+    "reranked": "`rerank: true`",
+}
+"""What an evaluation lacks that has no scores of a kind."""
 QUALITY = (*QUALITY_MEASURES, "alignment")
-SETTINGS = tuple(main + kind for main in ("cc", "sc", "general") for kind in ("", "_refined", "_single_shot"))
+SETTINGS = tuple(main + end for main in ("cc", "sc", "general") for end in (*KINDS.values(), "_single_shot"))
 
 
 def table_a1(results: Mapping[str, Result | None], bootstrap: int, seed: int) -> pd.DataFrame:
@@ -39,10 +46,10 @@ def table_a1(results: Mapping[str, Result | None], bootstrap: int, seed: int) ->
     base = results.get("1")
     rows = []
     for key in (*paper.index, ORACLE):
-        refined, result = key == "6", results.get(key)
+        kind, result = "refined" if key == "6" else "plain", results.get(key)
         row = _described(key, paper) | {"evaluation": result.name if result else None}
         if result is not None:
-            row |= _compared(result, refined, None if key == "1" else base, bootstrap, seed)
+            row |= compared(result, kind, None if key == "1" else base, bootstrap, seed)
         rows.append(row)
     columns = [
         "row",
@@ -55,11 +62,11 @@ def table_a1(results: Mapping[str, Result | None], bootstrap: int, seed: int) ->
         "queries",
     ]
     for measure in MEASURES:
-        columns += [f"paper_{measure}", *(f"{measure}{end}" for end in _ENDS)]
+        columns += [f"paper_{measure}", *(f"{measure}{end}" for end in ENDS)]
     return pd.DataFrame(rows).reindex(columns=columns)
 
 
-_ENDS = ("", "_std", "_low", "_high", "_difference", "_difference_low", "_difference_high", "_p")
+ENDS = ("", "_std", "_low", "_high", "_difference", "_difference_low", "_difference_high", "_p")
 
 
 def _described(key: str, paper: pd.DataFrame) -> dict:
@@ -75,12 +82,12 @@ def _described(key: str, paper: pd.DataFrame) -> dict:
     return row | {"paper_top1": float(row.pop("top1")), "paper_map": float(row.pop("map"))}
 
 
-def _measured(result: Result, refined: bool) -> dict:
-    setting = result.setting + ("_refined" if refined else "")
+def _measured(result: Result, kind: str) -> dict:
+    setting = result.setting + KINDS[kind]
     if setting not in result.metrics["mean"]:
         raise ValueError(
             f"{result.folder / 'metrics.json'}: no setting {setting!r}: this row needs an evaluation with "
-            f"{'a query set for refinement' if refined else 'clothes-changing queries'}"
+            f"{NEEDED[kind]}"
         )
     row = {"seeds": len(result.metrics["seeds"])}
     for measure in MEASURES:
@@ -89,15 +96,15 @@ def _measured(result: Result, refined: bool) -> dict:
     return row
 
 
-def _compared(result: Result, refined: bool, base: Result | None, bootstrap: int, seed: int) -> dict:
-    """A result's means, number of queries and intervals, and its differences to `base` unrefined, if there is one."""
-    row = _measured(result, refined)
-    values = per_query(result, refined)
+def compared(result: Result, kind: str, base: Result | None, bootstrap: int, seed: int) -> dict:
+    """A result's means, number of queries and intervals, and its differences to `base`, plain, if there is one."""
+    row = _measured(result, kind)
+    values = per_query(result, kind)
     row["queries"] = len(values)
     for measure in MEASURES:
         row |= _interval(values[measure], measure, bootstrap, seed)
         if base is not None:
-            row |= _difference(values[measure], per_query(base, False)[measure], measure, bootstrap, seed)
+            row |= _difference(values[measure], per_query(base, "plain")[measure], measure, bootstrap, seed)
     return row
 
 
@@ -154,7 +161,7 @@ def gain_shares(results: Mapping[str, Result | None], bootstrap: int, seed: int)
     needed = [results.get(row) for row in ("1", "5", ORACLE)]
     if None in needed:
         return {}
-    values = [per_query(result, refined=False) for result in needed]
+    values = [per_query(result, "plain") for result in needed]
     return {
         measure: share_of_gain(*aligned(*(value[measure] for value in values)), bootstrap, seed) for measure in MEASURES
     }
@@ -195,11 +202,11 @@ def table_prompts(table: str, results: Mapping[str, Result | None], bootstrap: i
         row = {"row": key, "what": paper[column], "evaluation": result.name if result else None}
         row |= {f"paper_{measure}": float(paper[measure]) for measure in MEASURES}
         if result is not None:
-            row |= _compared(result, False, None if key == keys[0] else base, bootstrap, seed)
+            row |= compared(result, "plain", None if key == keys[0] else base, bootstrap, seed)
         rows.append(row)
     columns = ["row", "what", "evaluation", "seeds"]
     for measure in MEASURES:
-        columns += [f"paper_{measure}", *(f"{measure}{end}" for end in _ENDS)]
+        columns += [f"paper_{measure}", *(f"{measure}{end}" for end in ENDS)]
     return pd.DataFrame(rows).reindex(columns=columns)
 
 
@@ -254,7 +261,7 @@ def table_a5(
                 "epochs": epochs.get(key, np.nan),
                 "paper_top1": float(paper["top1"]),
                 **(
-                    {key: _measured(result, False)[key] for key in ("top1", "top1_std")}
+                    {key: _measured(result, "plain")[key] for key in ("top1", "top1_std")}
                     if result
                     else {"top1": np.nan, "top1_std": np.nan}
                 ),

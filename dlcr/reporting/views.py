@@ -66,16 +66,20 @@ def view_settings(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def view_prompts(table: pd.DataFrame, title: str) -> pd.DataFrame:
-    """Table A3 or A4 (`tables.table_prompts`) as text."""
+def view_compared(table: pd.DataFrame, titles: dict[str, str], base: str) -> pd.DataFrame:
+    """A table of evaluations beside the paper's numbers as text: Tables 3, A3, A4, CCFA's, and combinations.
+
+    titles: the columns that say what a row is, and their headings. base: what the differences are to.
+    """
     rows = []
     for row in table.to_dict("records"):
-        view = {title: row["what"]}
+        view = {title: row[column] for column, title in titles.items()}
         for measure, name in (("top1", "top-1"), ("map", "mAP")):
+            if table[f"paper_{measure}"].notna().any():
+                view[f"Paper {name}"] = number(row[f"paper_{measure}"], gap="–")
             view |= {
-                f"Paper {name}": number(row[f"paper_{measure}"]),
                 f"This run {name}": spread(row[measure], row[f"{measure}_std"]),
-                f"Difference to the first row {name}": difference(row, measure),
+                f"Difference to {base} {name}": difference(row, measure),
             }
         rows.append(view)
     return pd.DataFrame(rows)

@@ -1,4 +1,4 @@
-"""Features: resized, normalised, mirrored, in order, whatever the batches; wrong inputs are named."""
+"""Features of images, clips and tracklets: in order, whatever the batches; wrong inputs are named."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,8 @@ import torch
 from PIL import Image
 
 from dlcr.evaluation import extract_features
+from dlcr.evaluation.features import extract_tracklet_features
+from dlcr.reid import clips
 from dlcr.reid.augment import MEAN, STD
 
 
@@ -88,3 +90,111 @@ def test_wrong_inputs_are_named(images):
         extract_features(Broken(torch.full((1, 2), torch.nan)), images[:1], (8, 4))
     with pytest.raises(ValueError, match=r"must give features \[1, D\], got shape \(1, 2, 3\)"):
         extract_features(Broken(torch.ones(1, 2, 3)), images[:1], (8, 4))
+
+
+FRAMES = 3
+SIZE = (8, 4)
+
+
+class ClipSlices(torch.nn.Module):
+    """Features that see the order of frames and where things are, of any length; keeps what each batch looked like."""
+
+    frames = FRAMES
+
+    def __init__(self):
+        super().__init__()
+        self.shapes = []
+
+    def forward(self, clips):
+        self.shapes.append(tuple(clips.shape))
+        half = clips.shape[4] // 2
+        halves = torch.cat([clips[..., :half].mean((3, 4)), clips[..., half:].mean((3, 4))], dim=2)
+        return (halves**2 * torch.tensor([1.0, 2.0, 5.0])[:, None]).sum(1)
+
+
+def clip_by_hand(clip):
+    total = 0
+    for weight, image in zip((1, 2, 5), clip, strict=True):
+        resized = np.asarray(Image.fromarray(image).resize(SIZE[::-1], Image.Resampling.BILINEAR)) / 255
+        x = (resized - MEAN) / STD
+        total = total + weight * np.concatenate([x[:, :2].mean((0, 1)), x[:, 2:].mean((0, 1))]) ** 2
+    return total
+
+
+@pytest.fixture
+def frames():
+    """40 frames by key, of several brightnesses: the clips' features differ in length."""
+    rng = np.random.default_rng(1)
+    return {("f", i): rng.integers(0, 40 + 5 * i, (9, 5, 3), dtype=np.uint8) for i in range(40)}
+
+
+@pytest.mark.parametrize("batch", [1, 3, 7, 64])
+def test_features_of_clips(frames, batch):
+    model = ClipSlices()
+    keys = [tuple(("f", i) for i in clip) for clip in [(0, 1, 2), (2, 1, 0), (5, 5, 9), (30, 4, 17), (39, 38, 37)]]
+    found = extract_features(model, frames, SIZE, batch, keys=keys)
+    assert found.dtype == np.float32
+    expected = np.stack([clip_by_hand([frames[key] for key in clip]) for clip in keys])
+    np.testing.assert_allclose(found, expected / np.linalg.norm(expected, axis=1, keepdims=True), rtol=1e-5)
+    # the batch counts frames, and a clip's mirror is not added
+    most = max(batch // FRAMES, 1)
+    assert model.shapes == [(min(most, 5 - first), FRAMES, 3, *SIZE) for first in range(0, 5, most)]
+
+
+@pytest.mark.parametrize("batch", [1, 10, 64])
+def test_a_tracklets_feature_is_the_mean_of_its_clips(frames, batch):
+    keys = list(frames)
+    tracklets = [keys[:1], keys[1:14], keys[14:17], keys[17:]]  # 1, 5, 1 and 8 clips
+    found = extract_tracklet_features(ClipSlices(), frames, tracklets, SIZE, batch)
+    assert found.dtype == np.float32
+    for feature, tracklet in zip(found, tracklets, strict=True):
+        places = clips.all_clips(len(tracklet), FRAMES)
+        raw = np.stack([clip_by_hand([frames[tracklet[place]] for place in clip]) for clip in places])
+        mean = raw.mean(0)
+        np.testing.assert_allclose(feature, mean / np.linalg.norm(mean), rtol=1e-5)
+        if len(raw) > 1:  # what a mean of rows of length 1 would be
+            of_units = (raw / np.linalg.norm(raw, axis=1, keepdims=True)).mean(0)
+            assert not np.allclose(feature, of_units / np.linalg.norm(of_units), rtol=1e-3)
+
+
+def test_only_two_batches_of_frames_are_held(frames):
+    class Counting(dict):
+        loaded = 0
+
+        def __getitem__(self, key):
+            self.loaded += 1
+            return super().__getitem__(key)
+
+    class Ahead(ClipSlices):
+        seen, held = 0, 0
+
+        def forward(self, clips):
+            self.held = max(self.held, images.loaded - self.seen)
+            self.seen += clips.shape[0] * clips.shape[1]
+            return super().forward(clips)
+
+    images, model = Counting(frames), Ahead()
+    extract_tracklet_features(model, images, [list(frames)] * 4, SIZE, batch=6)
+    assert model.seen == images.loaded == 4 * 14 * FRAMES
+    assert 0 < model.held <= 12
+
+
+def test_wrong_clips_and_tracklets_are_named(frames):
+    keys = list(frames)
+    with pytest.raises(ValueError, match="keys is missing: this model takes clips, 3 keys each"):
+        extract_features(ClipSlices(), frames.values(), SIZE)
+    for clip in (keys[:2], "abc"):
+        with pytest.raises(ValueError, match=r"clip .*: expected the keys of 3 frames"):
+            extract_features(ClipSlices(), frames, SIZE, keys=[keys[:3], clip])
+    with pytest.raises(ValueError, match="images is empty"):
+        extract_features(ClipSlices(), frames, SIZE, keys=[])
+    with pytest.raises(ValueError, match="the model takes images"):
+        extract_tracklet_features(Slices(), frames, [keys], SIZE)
+    with pytest.raises(ValueError, match="tracklet 1 has no frames"):
+        extract_tracklet_features(ClipSlices(), frames, [keys, []], SIZE)
+    with pytest.raises(ValueError, match="tracklets is empty"):
+        extract_tracklet_features(ClipSlices(), frames, [], SIZE)
+    broken = Broken(torch.tensor([[1.0, 2.0], [torch.inf, 0.0]]))
+    broken.frames = FRAMES
+    with pytest.raises(ValueError, match=r"features of image \('f', 3\) are not finite"):
+        extract_tracklet_features(broken, frames, [keys[:3], keys[3:6]], SIZE)

@@ -9,9 +9,12 @@ from dlcr.evaluation import (
     SETTINGS,
     Labels,
     Refined,
+    evaluate,
     evaluate_features,
     evaluate_refined,
+    evaluate_refined_similarity,
     refine,
+    refine_similarity,
     refinement,
 )
 
@@ -157,7 +160,7 @@ def test_does_not_depend_on_scale_blocks_or_float32(monkeypatch, block_values):
     expected = refine(query, variants, gallery, labels, gallery_labels)
     monkeypatch.setattr(refinement, "BLOCK_VALUES", block_values)
     refined = refine(query * 1e3, variants * 0.1, gallery * 5, labels, gallery_labels)
-    np.testing.assert_allclose(refined.scores, expected.scores, atol=1e-5)
+    np.testing.assert_allclose(refined.scores, expected.scores, rtol=1e-5, atol=1e-5)
     single = refine(query, variants.astype(np.float32), gallery, labels, gallery_labels)
     assert refined.subjects.tolist() == single.subjects.tolist() == expected.subjects.tolist()
 
@@ -184,6 +187,81 @@ def test_nothing_in_s_leaves_the_ranking():
     plain = evaluate_features(query, gallery, labels, gallery_labels, "cc")
     refined = evaluate_refined(query, gallery, nothing, labels, gallery_labels)
     assert refined.per_query_ap.tolist() == plain.per_query_ap.tolist()
+
+
+def cosines(rows, gallery):
+    return np.array([[cosine(a, b) for b in gallery] for a in rows.reshape(-1, gallery.shape[1])])
+
+
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 5),
+    st.integers(1, 20),
+    st.integers(0, 4),
+    st.integers(1, 7),
+    st.sampled_from(SETTINGS),
+)
+@settings(derandomize=True, max_examples=100, deadline=None)
+def test_on_cosines_it_is_refine(seed, q, g, n_variants, m, setting):
+    rng = np.random.default_rng(seed)
+    query, variants, gallery, labels, gallery_labels = random_case(rng, q, g, n_variants)
+    gallery[g // 2 :] = gallery[: g - g // 2]  # ties
+    if n_variants:
+        variants[:, 0] = query  # and of scores
+    present = rng.random((q, n_variants)) < 0.8
+    variants[~present] = 7.0
+    similarity, made = cosines(query, gallery), cosines(variants, gallery).reshape(q, n_variants, g)
+    arguments = labels, gallery_labels, m, setting
+    expected = refine(query, variants, gallery, *arguments, present)
+    refined = refine_similarity(similarity, made, *arguments, present)
+    assert refined.subjects.tolist() == expected.subjects.tolist()
+    assert refined.prediction.tolist() == expected.prediction.tolist()
+    np.testing.assert_allclose(refined.scores, expected.scores, rtol=1e-5, atol=1e-5)
+    exact = algorithm_1(query, variants, gallery, *arguments, present)
+    for found, pairs in zip(refined.scores, exact, strict=True):
+        np.testing.assert_allclose(found, [x for _, x in pairs] + [0] * (m - len(pairs)), atol=1e-11)
+    made[~present] = np.nan
+    assert refine_similarity(similarity, made, *arguments).scores.tolist() == refined.scores.tolist()
+    correct = labels.subjects[:, None] == gallery_labels.subjects
+    for i in range(q):
+        for j in range(g):
+            correct[i, j] &= not is_junk(labels, gallery_labels, i, j, setting)
+    if correct.any():
+        a = evaluate_refined(query, gallery, expected, labels, gallery_labels, setting)
+        b = evaluate_refined_similarity(similarity, refined, labels, gallery_labels, setting)
+        assert a.query_index.tolist() == b.query_index.tolist()
+        assert a.per_query_top1.tolist() == b.per_query_top1.tolist()
+        assert a.per_query_ap.tolist() == b.per_query_ap.tolist()
+        assert a.cmc.tolist() == b.cmc.tolist()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int64])
+def test_refinement_of_given_numbers(dtype):
+    """Weights are ratios to the largest of a source, and a source without a positive one adds nothing."""
+    labels, gallery_labels = Labels([2], [0], [0]), Labels([1, 2, 3], [1, 2, 3], [1, 1, 1])
+    similarity = np.array([[8, 4, 2]], dtype)
+    variants = np.array([[[1, 4, 2], [-1, 0, -2], [-3, -1, -2]]], dtype)
+    refined = refine_similarity(similarity, variants, labels, gallery_labels, m=2)
+    assert refined.subjects.tolist() == [[2, 1]]
+    assert refined.scores.tolist() == [[1.5, 1.0]]
+    assert refine_similarity(similarity, variants, labels, gallery_labels, m=3).scores.tolist() == [[1.5, 1.25, 0.75]]
+    assert evaluate_refined_similarity(similarity, refined, labels, gallery_labels).top1 == 1
+    assert evaluate(similarity, labels, gallery_labels, "cc").top1 == 0
+
+
+@pytest.mark.parametrize("block_values", [1, 150])
+def test_given_similarities_do_not_depend_on_blocks(monkeypatch, block_values):
+    query, variants, gallery, labels, gallery_labels = random_case(np.random.default_rng(5), 9, 30, 2)
+    similarity, made = cosines(query, gallery), cosines(variants, gallery).reshape(9, 2, 30)
+    expected = refine_similarity(similarity, made, labels, gallery_labels)
+    scores = evaluate_refined_similarity(similarity, expected, labels, gallery_labels)
+    monkeypatch.setattr(refinement, "BLOCK_VALUES", block_values)
+    refined = refine_similarity(similarity, made, labels, gallery_labels)
+    assert refined.scores.tolist() == expected.scores.tolist()
+    assert refined.subjects.tolist() == expected.subjects.tolist()
+    monkeypatch.setattr("dlcr.evaluation.similarity.BLOCK_VALUES", block_values)
+    again = evaluate_refined_similarity(similarity, refined, labels, gallery_labels)
+    assert again.per_query_ap.tolist() == scores.per_query_ap.tolist()
 
 
 ONE, TWO = Labels([0], [0], [0]), Labels([0, 1], [1, 1], [1, 1])
@@ -219,3 +297,39 @@ def test_wrong_arguments_are_named(changed, message):
     }
     with pytest.raises(ValueError, match=message):
         refine(**(arguments | changed))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"m": 0}, "m must be an integer of at least 1, got 0"),
+        ({"setting": "all"}, "setting must be one of"),
+        ({"similarity": np.ones(2)}, r"similarity must be numbers of shape \[Q, G\], got float64 of shape \(2,\)"),
+        ({"similarity": np.ones((0, 2))}, "similarity must be numbers of shape"),
+        ({"similarity": np.array([["a", "b"]])}, "similarity must be numbers of shape"),
+        ({"similarity": np.array([[1, np.inf]])}, "similarity must be finite, but row 0 is not"),
+        ({"variants": np.ones((1, 3))}, r"variants must have shape \[1, l, 2\], got \(1, 3\)"),
+        ({"variants": np.array([[[1, np.nan]]])}, "variants must be finite, but variant 0 of query 0"),
+        ({"variants": np.array([[[1, -np.inf]]])}, "variants must be finite, but variant 0 of query 0"),
+        ({"present": np.array([[1]])}, "present must be bool"),
+        ({"query_labels": TWO}, "query_labels holds the labels of 2 images, expected 1"),
+        ({"gallery_labels": ONE}, "gallery_labels holds the labels of 1 images, expected 2"),
+        ({"gallery_labels": Labels([-1, 0], [0, 0], [1, 1])}, "must be 0 or more"),
+    ],
+)
+def test_wrong_similarities_are_named(changed, message):
+    arguments = {
+        "similarity": np.ones((1, 2)),
+        "variants": np.ones((1, 1, 2)),
+        "query_labels": ONE,
+        "gallery_labels": TWO,
+    }
+    with pytest.raises(ValueError, match=message):
+        refine_similarity(**(arguments | changed))
+
+
+def test_a_refinement_of_other_queries_is_named():
+    refined = refine_similarity(np.ones((1, 2)), np.ones((1, 0, 2)), ONE, TWO)
+    two = Labels([0, 1], [0, 0], [0, 0])
+    with pytest.raises(ValueError, match="refined holds 1 queries, expected 2"):
+        evaluate_refined_similarity(np.ones((2, 2)), refined, two, TWO)

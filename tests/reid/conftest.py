@@ -1,6 +1,7 @@
 """Small made-up datasets for the tests of training."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 from dlcr.data import GENERATED_SCHEMA, IMAGE_SCHEMA, encode_png, save_manifest, write_shard
 from dlcr.data.shards import MEASURES
+from dlcr.reid.models import base
 
 SIZE = (32, 16)
 Maker = Callable[..., tuple[Path, Path]]
@@ -18,6 +20,18 @@ Maker = Callable[..., tuple[Path, Path]]
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def own_models() -> Iterator[None]:
+    """Forgets afterwards what a test's own files registered."""
+    known, modules = set(base._REGISTRY), set(sys.modules)
+    yield
+    for name in set(base._REGISTRY) - known:
+        del base._REGISTRY[name]
+    for name in set(sys.modules) - modules:
+        if name.startswith("dlcr_own_"):
+            del sys.modules[name]
 
 
 @pytest.fixture

@@ -99,6 +99,7 @@ def test_pairs_are_an_image_and_its_own_variant(mode: str, k: int, epoch: int, s
     real, generated = plan.real[0].nonzero()[0], (~plan.real[0]).nonzero()[0]
     assert len(real) == len(generated) == 8
     assert np.array_equal(plan.rows[:, real], plan.rows[:, generated])
+    assert np.array_equal(plan.position, [[0, 1, 2, 3] * 4] * 2)
     assert (plan.layers[:, real] == 0).all()
     limit = variants_in_use(epoch, k, 1) if mode == "progressive" else k
     assert plan.limit == limit

@@ -1,42 +1,24 @@
-"""Labels and pixels of a run, and which sets it refuses."""
+"""Labels of a run, and which sets it refuses."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from dlcr.reid.samples import load_samples, resize, write_pixels
+from dlcr.data import load_manifest, save_manifest
+from dlcr.reid.samples import load_samples
 
 
 def test_labels_and_owners(make_toy) -> None:
-    dataset, generated = make_toy((4, 2, 1), skipped=((1, 0), (2, 6)))
+    dataset, generated = make_toy((4, 2, 2), skipped=((1, 0), (2, 6)))
     samples = load_samples(dataset, generated, "paired")
-    assert samples.subjects.tolist() == [0, 0, 0, 0, 1, 1, 2]
-    assert samples.clothes.tolist() == [0, 1, 0, 1, 2, 3, 4]
-    assert samples.owners == [0, 0, 1, 1, 2]
-    assert samples.present.shape == (3, 7)
+    assert samples.subjects.tolist() == [0, 0, 0, 0, 1, 1, 2, 2]
+    assert samples.clothes.tolist() == [0, 1, 0, 1, 2, 3, 4, 5]
+    assert samples.owners == [0, 0, 1, 1, 2, 2]
+    assert samples.present.shape == (3, 8)
     assert np.argwhere(~samples.present).tolist() == [[1, 0], [2, 6]]
     assert samples.name(0, 1) == "0/001.png"
     assert samples.name(3, 1) == "0/001.png variant 2"
-
-
-def test_pixels_are_each_images_own(make_toy, tmp_path: Path) -> None:
-    dataset, generated = make_toy((3, 2), skipped=((1, 0),))
-    samples = load_samples(dataset, generated, "paired", k=2)
-    write_pixels(tmp_path / "pixels.npy", samples, dataset, generated, (8, 4), threads=2)
-    pixels = np.load(tmp_path / "pixels.npy", mmap_mode="r")
-    assert pixels.shape == (3, 5, 8, 4, 3)
-    for layer in range(3):
-        for row in range(5):
-            expected = (0, 0, 0) if (layer, row) == (2, 0) else (row, layer, 128)
-            assert (pixels[layer, row] == expected).all()
-
-
-def test_resize_is_pillows() -> None:
-    image = np.random.default_rng(0).integers(0, 256, (40, 31, 3), dtype=np.uint8)
-    expected = np.asarray(Image.fromarray(image).resize((16, 32), Image.Resampling.BILINEAR))
-    assert np.array_equal(resize(image, (32, 16)), expected)
 
 
 def test_mode_none_opens_no_generated_set(make_toy) -> None:
@@ -59,8 +41,30 @@ def test_a_set_of_other_images_is_refused(make_toy, tmp_path: Path) -> None:
     dataset, generated = make_toy((4, 4))
     generated = generated.rename(tmp_path / "old")
     (tmp_path / "data/toy/manifest.parquet").unlink()
-    dataset, _ = make_toy((4, 4, 1))
+    dataset, _ = make_toy((4, 4, 2))
     with pytest.raises(
         ValueError, match=r"not made from the training images of .*: '2/008.png' is in one of them only"
     ):
         load_samples(dataset, generated, "paired")
+
+
+def test_a_subject_with_one_image_is_refused(make_toy) -> None:
+    dataset, _ = make_toy((4, 1, 2))
+    with pytest.raises(
+        ValueError, match=r"toy: subject '1' has one training image, '1/004.png'; expected at least two"
+    ):
+        load_samples(dataset, Path("missing"), "none")
+
+
+def test_a_clips_sample_is_a_chunk_of_a_tracklet(make_toy) -> None:
+    dataset, generated = make_toy((4, 4), skipped=((1, 2),))
+    manifest = load_manifest(dataset)
+    tracklet = np.where(manifest["split"] == "train", "t" + manifest["clothes"], "tg")
+    frame = [3, 2, 1, 0, 0, 1, 2, 3, 0]
+    save_manifest(manifest.assign(tracklet=tracklet, frame=frame), dataset / "manifest.parquet")
+    samples = load_samples(dataset, generated, "paired", frames=2)
+    assert [images.tolist() for images in samples.images] == [[2, 0], [3, 1], [4, 6], [5, 7]]
+    assert samples.subjects.tolist() == [0, 0, 1, 1]
+    assert samples.clothes.tolist() == [0, 1, 2, 3]
+    assert np.argwhere(~samples.present).tolist() == [[1, 0]]  # variant 1 of image 2 is missing
+    assert samples.name(2, 1) == "0/003.png variant 1"

@@ -12,6 +12,7 @@ from dlcr.data import GENERATED_SCHEMA, IMAGE_SCHEMA, MASK_SCHEMA, encode_png, s
 from dlcr.data.shards import MEASURES, checksum
 from dlcr.params import Params
 
+KINDS = (("cc", "plain", 0), ("cc", "refined", 0.03), ("cc", "reranked", 0.05), ("sc", "plain", 0.2))
 SUBJECTS, IMAGES, HEIGHT, WIDTH = 6, 4, 48, 24
 HOSTILE = '<script>alert(1)</script> $\\frac{1}{0}$|blue & jeans|"black" shoes'
 TOP1 = {
@@ -40,7 +41,7 @@ def make_pipeline(root: Path, params: Params, missing: tuple[str, ...] = (), que
     gallery = manifest[manifest["split"] == "gallery"]
     for name, evaluation in params.evaluations.items():
         if name not in missing:
-            make_evaluation(root / "evaluations" / name, ids, gallery, manifest, TOP1[name], params.seeds)
+            make_evaluation(root / "evaluations" / name, ids, gallery, manifest, TOP1.get(name, 0.5), params.seeds)
             make_history(root / "runs" / evaluation.run, params.seeds)
 
 
@@ -184,24 +185,24 @@ def make_evaluation(
         # The same luck for every evaluation: differences are paired. A shift: both directions occur.
         luck = np.random.default_rng(seed).uniform(size=len(ids))
         shift = np.random.default_rng([seed, int(top1 * 100)]).uniform(-0.2, 0.2, size=len(ids))
-        for setting, refined, bonus in (("cc", False, 0), ("cc", True, 0.03), ("sc", False, 0.2)):
+        for setting, kind, bonus in KINDS:
             hits = (luck + shift < top1 + bonus).astype(int)
             aps = np.clip(hits * 0.7 + luck * 0.2, 0, 1)
-            key = setting + ("_refined" if refined else "")
+            key = setting + ("" if kind == "plain" else f"_{kind}")
             metrics.setdefault(seed, {})[key] = {"top1": 100 * hits.mean(), "map": 100 * aps.mean()}
             for image_id, hit, ap in zip(ids, hits, aps, strict=True):
                 queries.append(
                     {
                         "seed": seed,
                         "setting": setting,
-                        "refined": refined,
+                        "kind": kind,
                         "image_id": image_id,
                         "subject": subjects[image_id],
                         "hit": int(hit),
                         "ap": ap,
                     }
                 )
-                if seed == seeds[0] and setting == "cc":
+                if seed == seeds[0] and setting == "cc" and kind != "reranked":
                     for rank in range(1, 11):
                         other = gallery["image_id"].iloc[(rank * 5 + len(image_id)) % len(gallery)]
                         rankings.append(
@@ -211,7 +212,7 @@ def make_evaluation(
                                 "gallery": other,
                                 "similarity": 1 - rank / 20,
                                 "correct": bool(hit) if rank == 1 else rank % 3 == 0,
-                                "refined": refined,
+                                "refined": kind == "refined",
                             }
                         )
         metrics[seed]["cc_single_shot"] = {"top1": 30.0, "map": 25.0}

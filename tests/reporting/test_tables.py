@@ -110,7 +110,7 @@ def test_share_of_gain_says_nothing_without_a_gain() -> None:
 
 def test_gain_shares_need_all_three_rows(results: dict) -> None:
     shares = gain_shares(results, 100, 0)
-    values = [per_query(results[row], False)["top1"].to_numpy() for row in ("1", "5", "oracle")]
+    values = [per_query(results[row], "plain")["top1"].to_numpy() for row in ("1", "5", "oracle")]
     assert shares["top1"] == share_of_gain(*values, 100, 0)
     assert gain_shares(results | {"oracle": None}, 100, 0) == {}
 

@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 import yaml
@@ -12,6 +13,7 @@ from safetensors.torch import save_file
 
 from dlcr.data import GENERATED_SCHEMA, IMAGE_SCHEMA, encode_png, load_manifest, save_manifest, write_shard
 from dlcr.data.shards import MEASURES
+from dlcr.faces import face_schema, write_faces
 from dlcr.reid import build_model
 from stages import refine_eval
 
@@ -67,15 +69,15 @@ def make_variants(root, rng, queries):
         write_shard(path, columns, GENERATED_SCHEMA, {"set": "made up"})
 
 
-def make_run(root, seeds):
+def make_run(root, seeds, name="cal-mini"):
     owners = [0, 0, 1, 1]
     for seed in seeds:
         torch.manual_seed(seed)
-        model = build_model("cal-mini", 2, owners)
+        model = build_model(name, 2, owners)
         folder = root / f"runs/progressive/seed-{seed}"
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         save_file(model.state_dict(), folder / "model.safetensors")
-        config = {"model": "cal-mini", "subjects": 2, "clothes": owners, "settings": {}, "size": list(SIZE)}
+        config = {"model": name, "subjects": 2, "clothes": owners, "settings": {}, "size": list(SIZE)}
         (folder / "config.json").write_text(json.dumps(config))
 
 
@@ -90,10 +92,13 @@ def template(tmp_path_factory, repository):
     make_run(root, seeds=[0, 3])
     params = yaml.safe_load((repository / "profiles/minicc.yaml").read_text(encoding="utf-8"))
     params["evaluations"] = {
-        "progressive": {"run": "progressive", "dataset": "minicc", "queries": "queries-minicc"},
-        "plain": {"run": "progressive", "dataset": "minicc", "queries": "none"},
+        "progressive": {"run": "progressive", "dataset": "minicc", "queries": "queries-minicc", "faces": "none"},
+        "plain": {"run": "progressive", "dataset": "minicc", "queries": "none", "faces": "none", "rerank": True},
+        "geff": {"run": "progressive", "dataset": "minicc", "queries": "queries-minicc", "faces": "minicc"},
     }
-    params["report"] |= {"a1": {"5": "progressive"}, "a3": {}, "a4": {}, "a5": {"progressive": "progressive"}}
+    params["faces"] = {"minicc": {"dataset": "minicc"}}
+    params["report"] |= {table: {} for table in ("t3", "ccfa", "combinations", "a3", "a4")}
+    params["report"] |= {"a1": {"5": "progressive"}, "a5": {"progressive": "progressive"}}
     (root / "params.yaml").write_text(yaml.safe_dump(params))
     return root
 
@@ -115,13 +120,13 @@ def evaluated(project):
 def test_metrics_are_the_means_of_the_queries(evaluated):
     metrics = json.loads((evaluated / "metrics.json").read_text())
     queries = pd.read_parquet(evaluated / "per_query.parquet")
-    assert list(queries.columns) == ["seed", "setting", "refined", "image_id", "subject", "hit", "ap"]
+    assert list(queries.columns) == ["seed", "setting", "kind", "image_id", "subject", "hit", "ap"]
     assert sorted(metrics["seeds"]) == ["0", "3"]
-    groups = {name: (name, False) for name in ("cc", "sc", "general")} | {"cc_refined": ("cc", True)}
+    groups = {name: (name, "plain") for name in ("cc", "sc", "general")} | {"cc_refined": ("cc", "refined")}
     for seed, found in metrics["seeds"].items():
         assert set(found) == {*groups, "cc_single_shot"}
-        for name, (setting, refined) in groups.items():
-            rows = queries[(queries["seed"] == int(seed)) & (queries["refined"] == refined)]
+        for name, (setting, kind) in groups.items():
+            rows = queries[(queries["seed"] == int(seed)) & (queries["kind"] == kind)]
             rows = rows[rows["setting"] == setting]
             assert len(rows) == metrics["queries"][name]["counted"] == (24 if name == "general" else 12)
             assert found[name]["top1"] == pytest.approx(rows["hit"].mean() * 100, abs=1e-4)
@@ -141,7 +146,7 @@ def test_rankings_agree_with_the_queries_of_the_first_seed(evaluated):
         kind = rankings[rankings["refined"] == refined]
         assert kind.groupby("query")["rank"].apply(list).map(lambda ranks: ranks == list(range(1, 11))).all()
         first = kind[kind["rank"] == 1].set_index("query")["correct"]
-        hits = queries[queries["refined"] == refined].set_index("image_id")["hit"]
+        hits = queries[queries["kind"] == ("refined" if refined else "plain")].set_index("image_id")["hit"]
         assert first.astype(int).to_dict() == hits.to_dict()
     subjects = {column: rankings[column].str.extract(r"/(\d)_")[0] for column in ("query", "gallery")}
     assert ((subjects["query"] == subjects["gallery"]) == rankings["correct"]).all()
@@ -221,19 +226,78 @@ def test_without_clothes_and_cameras_only_general_is_left(project):
     use_reader(project, "last")
     refine_eval.main("plain")
     metrics = json.loads((project / "evaluations/plain/metrics.json").read_text())
-    assert set(metrics["mean"]) == {"general"}
+    assert set(metrics["mean"]) == {"general", "general_reranked"}
     assert metrics["queries"]["general"] == {"counted": 24, "unmatched": 0}
 
 
 def test_without_query_variants_nothing_is_refined(project):
     refine_eval.main("plain")
     metrics = json.loads((project / "evaluations/plain/metrics.json").read_text())
-    assert set(metrics["mean"]) == {"cc", "sc", "general", "cc_single_shot"}
-    assert not pd.read_parquet(project / "evaluations/plain/per_query.parquet")["refined"].any()
+    assert set(metrics["mean"]) == {"cc", "cc_reranked", "sc", "general", "cc_single_shot"}
+    queries = pd.read_parquet(project / "evaluations/plain/per_query.parquet")
+    assert queries.groupby("kind")["setting"].unique().map(list).to_dict() == {
+        "plain": ["cc", "sc", "general"],
+        "reranked": ["cc"],
+    }
+
+
+def write_made_up_faces(project, scores):
+    """Faces that tell the subject of an image, where `scores` of its camera is not zero."""
+    ids = load_manifest(project / "data/minicc/manifest.parquet")["image_id"].tolist()
+    rows = [(scores[name[0]], np.eye(SUBJECTS, dtype=np.float32)[int(name[2])] * (scores[name[0]] > 0)) for name in ids]
+    columns = [ids, [score for score, _ in rows], [embedding.tolist() for _, embedding in rows]]
+    table = pa.Table.from_arrays([pa.array(c) for c in columns], names=["image_id", "score", "embedding"])
+    path = project / "faces/minicc/faces.parquet"
+    write_faces(table.cast(face_schema(SUBJECTS)), path, {"made": "up"})
+
+
+def test_faces_wrap_the_model_in_geff(project):
+    write_made_up_faces(project, {"A": 0.9, "B": 0.9, "C": 0.9})
+    refine_eval.main("geff")
+    refine_eval.main("progressive")
+    metrics, alone = (
+        json.loads((project / f"evaluations/{name}/metrics.json").read_text())["mean"]
+        for name in ("geff", "progressive")
+    )
+    assert set(metrics) == {"cc", "cc_refined", "sc", "general"}
+    assert metrics["cc"]["top1"] == 100  # the faces know everything
+    assert alone["cc"]["top1"] < 100
+    rankings = pd.read_parquet(project / "evaluations/geff/rankings.parquet")
+    assert rankings.loc[rankings["rank"] == 1, "correct"].all()
+    assert rankings.groupby("query")["rank"].apply(list).map(lambda ranks: ranks == list(range(1, 11))).all()
+
+
+def test_without_any_face_geff_is_the_model_alone(project):
+    write_made_up_faces(project, {"A": 0.0, "B": 0.0, "C": 0.0})
+    refine_eval.main("geff")
+    refine_eval.main("progressive")
+    metrics, alone = (
+        json.loads((project / f"evaluations/{name}/metrics.json").read_text())["mean"]
+        for name in ("geff", "progressive")
+    )
+    assert metrics == {name: alone[name] for name in metrics}
+
+
+def test_tracklets_have_no_geff_here(project):
+    write_made_up_faces(project, {"A": 0.9, "B": 0.9, "C": 0.9})
+    relabel(project, tracklet=load_manifest(project / "data/minicc/manifest.parquet")["image_id"].str[:3])
+    with pytest.raises(ValueError, match=r"minicc has tracklets: with faces, use dlcr.evaluation.geff.geff_tracklets"):
+        refine_eval.main("geff")
+
+
+def test_a_model_of_clips_sees_clips_of_tracklets(project):
+    manifest = load_manifest(project / "data/minicc/manifest.parquet")
+    relabel(project, tracklet=manifest["image_id"].str[:3], frame=np.arange(len(manifest)) % 3)
+    use_reader(project, "ccvid")
+    make_run(project, seeds=[0, 3], name="c2d-mini")
+    refine_eval.main("progressive")
+    metrics = json.loads((project / "evaluations/progressive/metrics.json").read_text())
+    assert set(metrics["mean"]) == {"cc", "cc_refined", "sc", "general"}
+    assert metrics["queries"]["cc"]["counted"] == SUBJECTS
 
 
 def test_what_is_missing_is_named_and_nothing_is_written(project):
-    with pytest.raises(ValueError, match="evaluations has no 'other'; it has plain, progressive"):
+    with pytest.raises(ValueError, match="evaluations has no 'other'; it has geff, plain, progressive"):
         refine_eval.main("other")
     for path in (project / "generated/queries-minicc").iterdir():
         path.unlink()

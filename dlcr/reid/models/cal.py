@@ -14,28 +14,25 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import ResNetModel
 
 from dlcr.reid.models.base import Batch, ReidModel, Step, register_model
-from dlcr.reid.models.resnet import feature_map, mini_resnet, resnet50
-
-SCALE = 16.0
-EPSILON = 0.1
-MARGIN = 0.3
+from dlcr.reid.models.losses import SCALE, adversarial_loss, cosines, triplet_loss
+from dlcr.reid.models.resnet import Trunk, max_and_average, mini_resnet, resnet50
 
 
 class CAL(ReidModel):
-    """Trunk, max and average pooling side by side, batch norm neck, identity head and cosine clothes head.
+    """Body, max and average pooling side by side, batch norm neck, identity head and cosine clothes head.
 
-    smoothing: label smoothing of the identity loss. clothes_from_epoch: the first epoch (0-based) with the
-    clothes head and L_CAL. triplet_weight: weight w of the triplet loss, 0 without (1 for LaST).
+    dimension: of the features. smoothing: label smoothing of the identity loss. clothes_from_epoch: the first epoch
+    (0-based) with the clothes head and L_CAL. triplet_weight: weight w of the triplet loss, 0 without (1 for LaST).
     """
 
     unscheduled = frozenset({"clothes"})
 
     def __init__(
         self,
-        trunk: ResNetModel,
+        body: nn.Module,
+        dimension: int,
         subjects: int,
         clothes: Sequence[int],
         smoothing: float,
@@ -48,8 +45,7 @@ class CAL(ReidModel):
             clothes_from_epoch,
             triplet_weight,
         )
-        dimension = 2 * trunk.config.hidden_sizes[-1]
-        self.trunk = trunk
+        self.body = body
         self.neck = nn.BatchNorm1d(dimension)
         self.identity_head = nn.Linear(dimension, subjects)
         self.clothes_head = nn.Parameter(F.normalize(torch.empty(len(clothes), dimension).uniform_(-1, 1)))
@@ -65,15 +61,13 @@ class CAL(ReidModel):
         main = [parameter for name, parameter in self.named_parameters() if name != "clothes_head"]
         return {"main": main, "clothes": [self.clothes_head]}
 
-    def forward(self, images: Tensor) -> Tensor:
-        """f, float32 [B, 2D]: the neck's output is the heads' input and the test feature."""
-        with self.autocast(images):
-            maps = feature_map(self.trunk, images)
-        return self.neck(max_and_average(maps.float()))
+    def features(self, maps: Tensor) -> Tensor:
+        """f, float32 [B, dimension]: the neck's output is the heads' input and the test feature."""
+        return self.neck(max_and_average(maps))
 
-    def train_step(self, batch: Batch, epoch: float, step: Step) -> dict[str, float]:
+    def train_step(self, maps: Tensor, batch: Batch, epoch: int, step: Step) -> dict[str, float]:
         """The clothes head, then everything else. Losses: identity, triplet, clothes, adversarial."""
-        f = self(batch.images)
+        f = self.features(maps)
         identity = F.cross_entropy(self.identity_head(f), batch.subjects, label_smoothing=self.smoothing)
         losses, total = {"identity": identity}, identity
         if self.triplet_weight:
@@ -83,50 +77,11 @@ class CAL(ReidModel):
         if epoch >= self.clothes_from_epoch and batch.real.any():
             f, y, c = f[batch.real], batch.subjects[batch.real], batch.clothes[batch.real]
             losses["clothes"] = F.cross_entropy(SCALE * cosines(f.detach(), self.clothes_head), c)
-            step("clothes", losses["clothes"])
-            losses["adversarial"] = adversarial_loss(cosines(f, self.clothes_head), c, self.owned[y])
+            step(losses["clothes"], "clothes")
+            losses["adversarial"] = adversarial_loss(cosines(f, self.clothes_head.detach()), c, self.owned[y])
             total = total + losses["adversarial"]
-        step("main", total)
+        step(total, "main")
         return {name: loss.item() for name, loss in losses.items()}
-
-
-def max_and_average(maps: Tensor) -> Tensor:
-    """Global max and average pooling of maps [B, D, h, w], concatenated to [B, 2D]."""
-    return torch.cat([maps.amax((2, 3)), maps.mean((2, 3))], dim=1)
-
-
-def cosines(f: Tensor, weight: Tensor) -> Tensor:
-    """cos_c of features [B, D] and class weights [C, D]: [B, C] in -1..1."""
-    return F.linear(F.normalize(f), F.normalize(weight))
-
-
-def adversarial_loss(cosine: Tensor, clothes: Tensor, owned: Tensor, s: float = SCALE, eps: float = EPSILON) -> Tensor:
-    """L_CAL, mean over the batch.
-
-    cosine: cos_c [B, C]; clothes: c* [B]; owned: bool [B, C], the clothes C(y) of each sample's subject.
-        log p(c) = s cos_c - log( exp(s cos_c) + sum over j not in C(y) of exp(s cos_j) )
-        L = - sum over c in C(y) of w_c log p(c),   w_{c*} = 1 - eps + eps / n, the others eps / n
-    """
-    logits = s * cosine
-    others = logits.masked_fill(owned, -torch.inf).logsumexp(1, keepdim=True)
-    log_p = logits - torch.logaddexp(logits, others)
-    share = owned / owned.sum(1, keepdim=True, dtype=cosine.dtype)
-    weights = eps * share + (1 - eps) * F.one_hot(clothes, cosine.shape[1]).to(cosine.dtype)
-    return -(weights * log_p).sum(1).mean()
-
-
-def triplet_loss(f: Tensor, subjects: Tensor, margin: float = MARGIN) -> Tensor:
-    """Mean over the batch of max(0, margin + farthest positive - nearest negative), in cosine distances of f
-    [B, D].
-
-    CAL's variant of batch-hard mining: distances are 1 - cosine, in 0..2. Needs two subjects in the batch.
-    """
-    f = F.normalize(f)
-    distance = 1 - f @ f.T
-    same = subjects[:, None] == subjects
-    farthest = distance.masked_fill(~same, -torch.inf).amax(1)
-    nearest = distance.masked_fill(same, torch.inf).amin(1)
-    return F.relu(margin + farthest - nearest).mean()
 
 
 @register_model("cal")
@@ -139,7 +94,9 @@ def cal(
     triplet_weight: float = 0.0,
 ) -> CAL:
     """CAL of the paper's size: ResNet-50, 384x192, 4096-d. `weights`: where the trunk starts (`resnet50`)."""
-    return CAL(resnet50(weights), subjects, clothes, smoothing, clothes_from_epoch, triplet_weight)
+    trunk = resnet50(weights)
+    dimension = 2 * trunk.config.hidden_sizes[-1]
+    return CAL(Trunk(trunk), dimension, subjects, clothes, smoothing, clothes_from_epoch, triplet_weight)
 
 
 @register_model("cal-mini")
@@ -152,4 +109,6 @@ def cal_mini(
     triplet_weight: float = 0.0,
 ) -> CAL:
     """The same on the small trunk: 96x48, 320-d. `weights`: where the trunk starts (`mini_resnet`)."""
-    return CAL(mini_resnet(weights), subjects, clothes, smoothing, clothes_from_epoch, triplet_weight)
+    trunk = mini_resnet(weights)
+    dimension = 2 * trunk.config.hidden_sizes[-1]
+    return CAL(Trunk(trunk), dimension, subjects, clothes, smoothing, clothes_from_epoch, triplet_weight)

@@ -1,0 +1,367 @@
+"""Speed and memory of training: a step of every model, CAL at the paper's size, waiting for images, and concatenation.
+
+    python benchmarks/training.py                       # all that this machine can -> benchmarks/training.json
+    python benchmarks/training.py --quick --out /tmp/training.json          # to try it: see below
+    python benchmarks/training.py --case steps          # one case, printed as JSON
+
+Every case is a process of its own and a table of rows; `asked` is what is asked of a row, where something is.
+
+- `steps`: a step of every small model on pairs, on the CPU: pixels, augmentation, body, losses and optimizers, as
+  training takes it. A machine that others use as well changes its speed while it is measured: all models take their
+  first step, then all their second, and each is compared to cal-mini within such a round.
+- `cal-cpu`: CAL with ResNet-50 at 384x192 on the CPU, in both precisions, in smaller batches than the paper's.
+- `cal-gpu`: the same on a GPU, where there is one, at the paper's batch, beside the nominal peak of the chip.
+- `waiting`: the share of its time that a run of cal-mini on MiniCC waits for images.
+- `concat`: an epoch of concatenated data beside one of the progressive mode (Table A5: 691 s and 65 s).
+
+Pixels are random but in `waiting` and `concat`, which read data/minicc and generated/inpainting. Weights are random
+everywhere. QUICK makes everything tiny, the paper's model a small one; its numbers say nothing about speed.
+"""
+
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import accelerate
+import kornia
+import numpy as np
+import pandas as pd
+import torch
+import typer
+from torch.utils.flop_counter import FlopCounterMode
+
+from dlcr.reid.batches import plan_epoch
+from dlcr.reid.clips import FRAMES, STRIDE
+from dlcr.reid.engine import Engine
+from dlcr.reid.models import build_model
+from dlcr.reid.pixels import Pixels, write_pixels
+from dlcr.reid.samples import Samples, load_samples
+from dlcr.reid.train import Job, Recipe, _steps, train_seed
+from dlcr.runtime.determinism import set_up, thread_count
+from dlcr.runtime.files import write_json
+
+ROOT = Path(__file__).resolve().parents[1]
+DATASET, GENERATED = ROOT / "data/minicc", ROOT / "generated/inpainting"
+SUBJECTS, CLOTHES = 48, 2  # of made-up samples: as many subjects as MiniCC's, so many clothes of each
+VARIANTS = 10  # K
+WARM_UP = 2  # steps of a small model that are not counted
+PHASES = {"phase_2_from": 1, "phase_3_from": 2}  # an epoch each
+# Name, model, settings, epoch: all losses of a model are in use.
+STEPS = (
+    ("cal-mini", "cal-mini", {"clothes_from_epoch": 0}, 0),
+    ("pcb-mini", "pcb-mini", {"triplet_weight": 1.0}, 0),
+    ("hpm-mini", "hpm-mini", {"triplet_weight": 1.0}, 0),
+    ("mgn-mini", "mgn-mini", {}, 0),
+    ("aim-mini", "aim-mini", {"clothes_from_epoch": 0}, 0),
+    ("ccfa-mini, phase I", "ccfa-mini", PHASES, 0),
+    ("ccfa-mini, phase II", "ccfa-mini", PHASES, 1),
+    ("ccfa-mini, phase III", "ccfa-mini", PHASES, 2),
+    (f"c2d-mini, clips of {FRAMES}", "c2d-mini", {"clothes_from_epoch": 0}, 0),
+)
+# TFLOP/s of dense bfloat16 matrix products by a part of the device's name, from NVIDIA's data sheets.
+PEAKS = {"A100": 312, "H100 80GB HBM3": 989, "H200": 989}
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def main(out: Path | None = None, case: str = "", quick: bool = False) -> None:
+    """Run all cases, print a table of each and write JSON to OUT; of CASE only print JSON. QUICK: tiny sizes.
+
+    OUT is training.json beside this file, but without a default where it is QUICK.
+    """
+    if case:
+        set_up()
+        print(json.dumps(CASES[case](quick)))
+        return
+    if out is None and not quick:
+        out = Path(__file__).with_suffix(".json")
+    results = {"machine": _machine(), "quick": quick, "cases": {}}
+    for name in CASES:
+        print(f"{name} ...", file=sys.stderr)
+        command = [sys.executable, __file__, "--case", name, *(["--quick"] if quick else [])]
+        hidden = {} if name == "cal-gpu" else {"CUDA_VISIBLE_DEVICES": ""}
+        start = time.monotonic()
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | hidden)
+        rows = json.loads(done.stdout)
+        results["cases"][name] = {"rows": rows, "duration of this case (s)": time.monotonic() - start}
+        print(f"\n{name}")
+        for row in rows:
+            print(pd.Series(row, dtype=object).to_string(float_format="{:.4g}".format), end="\n\n")
+    if out is not None:
+        write_json(out, results)
+
+
+class Sizes(NamedTuple):
+    """What a step works on: images of `size`, identities x images pairs a batch; and how many steps are counted."""
+
+    size: tuple[int, int]
+    identities: int
+    images: int
+    steps: int
+
+
+QUICK = Sizes((48, 24), 2, 4, 1)
+
+
+def steps(quick: bool) -> list[dict]:
+    """Images/s of a step of every small model at 96x48, 32 + 32 images or clips, bfloat16."""
+    sizes = QUICK if quick else Sizes((96, 48), 8, 4, 9)
+    running = {
+        name: train_steps(_recipe(model, sizes, settings), sizes, epoch) for name, model, settings, epoch in STEPS
+    }
+    rounds = [{name: _seconds(taken) for name, taken in running.items()} for _ in range(WARM_UP + sizes.steps)]
+    seconds = pd.DataFrame(rounds[WARM_UP:])
+    rows = []
+    for name, model, _, _ in STEPS:
+        images = _images(sizes) * (FRAMES if model == "c2d-mini" else 1)
+        median = float(seconds[name].median())
+        rows.append(
+            {
+                "name": name,
+                "images a step": images,
+                "seconds a step": median,
+                "images/s": images / median,
+                "images/s over cal-mini's": images
+                / _images(sizes)
+                * float((seconds["cal-mini"] / seconds[name]).median()),
+            }
+        )
+    return rows
+
+
+def cal_cpu(quick: bool) -> list[dict]:
+    """Seconds of a step of CAL at the paper's size on the CPU, in batches that take seconds and little memory."""
+    sizes = QUICK if quick else Sizes((384, 192), 4, 2, 3)
+    note = {"note": f"a batch of {_images(sizes)} images, the paper's has 64"}
+    # a process' peak of memory never falls: the smaller one first
+    return [
+        {"name": f"CAL, {precision}"} | note | cal(sizes, precision, quick) for precision in ("bfloat16", "float32")
+    ]
+
+
+def cal_gpu(quick: bool) -> list[dict]:
+    """Images/s of CAL at the paper's size and batch in bfloat16, share of the peak, and memory."""
+    sizes = QUICK if quick else Sizes((384, 192), 8, 4, 10)
+    row = {"name": "CAL, bfloat16", "asked": "peak memory (GB): at most 12"}
+    empty = {"images/s": None, "share of the peak": None, "peak memory (GB)": None}
+    if not (quick or torch.cuda.is_available()):
+        return [row | empty | {"reason": "no CUDA device"}]
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    found = cal(sizes, "bfloat16", quick)
+    return [row | {"device": device} | found | share_of_peak(found["TFLOP/s"], device)]
+
+
+def share_of_peak(rate: float, device: str) -> dict:
+    """The nominal peak of a device by its name, TFLOP/s, and the share of it that `rate` is."""
+    peak = next((peak for part, peak in PEAKS.items() if part in device), None)
+    if peak is None:
+        return {"nominal peak (TFLOP/s)": None, "share of the peak": None, "reason": f"no peak known of {device}"}
+    return {"nominal peak (TFLOP/s)": peak, "share of the peak": rate / peak}
+
+
+def cal(sizes: Sizes, precision: str, tiny: bool) -> dict:
+    """Time and memory of CAL's steps with all losses; of the first, which warms up, the operations are counted."""
+    model = "cal-mini" if tiny else "cal"
+    recipe = replace(_recipe(model, sizes, {"clothes_from_epoch": 0}), precision=precision)
+    running = train_steps(recipe, sizes)
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    with FlopCounterMode(display=False) as counter:
+        next(running)
+    seconds = float(np.median([_seconds(running) for _ in range(sizes.steps)]))
+    return {
+        "model": model,
+        "height, width": sizes.size,
+        "images a step": _images(sizes),
+        "steps counted": sizes.steps,
+        "seconds a step": seconds,
+        "images/s": _images(sizes) / seconds,
+        "TFLOP a step": counter.get_total_flops() / 1e12,
+        "TFLOP/s": counter.get_total_flops() / 1e12 / seconds,
+        "peak memory (GB)": torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else peak_memory(),
+    }
+
+
+def waiting(quick: bool, dataset: Path = DATASET, generated: Path = GENERATED) -> list[dict]:
+    """The share of the time that progressive runs wait for images: from the cache, and decoding from the shards."""
+    asked = {"asked": "waiting: at most 0.05"}
+    names = {"from the cache": True, "decoding from the shards": False}
+    if reason := _missing(dataset, generated):
+        return [{"name": name, "waiting": None, "reason": reason} | asked for name in names]
+    recipe = _run_recipe("progressive", quick, epochs=1 if quick else 3)
+    return [{"name": name} | train_once(recipe, dataset, generated, cached) | asked for name, cached in names.items()]
+
+
+def concat(quick: bool, dataset: Path = DATASET, generated: Path = GENERATED) -> list[dict]:
+    """Epoch seconds of concatenated data over those of the progressive mode, and what explains them."""
+    asked = {"name": "concat over progressive", "asked": "seconds: at least 10", "paper, seconds": 691 / 65}
+    if reason := _missing(dataset, generated):
+        return [asked | {"seconds": None, "reason": reason}]
+    rows = []
+    for mode in ("progressive", "progressive", "concat"):  # the first to warm up
+        recipe = _run_recipe(mode, quick, epochs=1)
+        images, count = epoch_size(recipe, load_samples(dataset, generated, mode, recipe.k))
+        seconds = train_once(recipe, dataset, generated, cached=True)["epoch_seconds"]
+        rows.append({"name": mode, "seconds": seconds, "images": images, "optimizer steps": count})
+    _, progressive, concatenated = rows
+    ratios = {key: concatenated[key] / progressive[key] for key in ("seconds", "images", "optimizer steps")}
+    return [progressive, concatenated, asked | ratios]
+
+
+CASES: dict[str, Callable[[bool], list[dict]]] = {
+    "steps": steps,
+    "cal-cpu": cal_cpu,
+    "cal-gpu": cal_gpu,
+    "waiting": waiting,
+    "concat": concat,
+}
+
+
+class RandomPixels(Pixels):
+    """Random pixels in memory, of made-up samples."""
+
+    def __post_init__(self) -> None:
+        shape = 1 + len(self.samples.made), len(self.samples.image_ids), *self.size, 3
+        self.stored = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+def train_steps(recipe: Recipe, sizes: Sizes, epoch: int = 0) -> Iterator[tuple[int, dict[str, float]]]:
+    """Takes a training step on made-up samples each time that it is asked for one: its number and its losses.
+
+    There are steps for the warm-up and for what is counted. `epoch` is what the model is told: it decides on losses.
+    """
+    torch.manual_seed(0)
+    count = WARM_UP + sizes.steps
+    owners = np.repeat(np.arange(SUBJECTS), CLOTHES).tolist()
+    model = build_model(recipe.model, SUBJECTS, owners, **recipe.settings)
+    model.size = recipe.size
+    engine = Engine(model, recipe.learning_rate, recipe.weight_decay, recipe.precision)
+    model.start_epoch(epoch)
+    samples = made_up_samples(recipe, count, owners, model.frames)
+    rng = np.random.default_rng(0)
+    plan = plan_epoch(recipe.mode, samples.subjects, samples.present, epoch, 1, recipe.identities, recipe.images, rng)
+    pixels = RandomPixels(samples, Path(), Path(), recipe.size)
+    job = Job(recipe, pixels, 0, Path(), Path(), torch.get_num_threads(), None)
+    return _steps(recipe, job, engine, plan, epoch, 0)
+
+
+def made_up_samples(recipe: Recipe, batches: int, owners: list[int], frames: int) -> Samples:
+    """As many samples, with a variant each, as so many batches need; of clips, they share their images."""
+    groups = -(-batches * recipe.identities // SUBJECTS)  # of a subject
+    each = groups * recipe.images
+    subjects = np.repeat(np.arange(SUBJECTS), each)
+    clothes = CLOTHES * subjects + np.arange(len(subjects)) % CLOTHES
+    long = 1 if frames == 1 else frames * STRIDE
+    images = (np.arange(len(subjects))[:, None] + np.arange(long)) % len(subjects)
+    return Samples(
+        image_ids=[f"made up {number}" for number in range(len(subjects))],
+        images=list(images),
+        subjects=subjects,
+        clothes=clothes,
+        owners=owners,
+        made=np.ones((1, len(subjects)), bool),
+        present=np.ones((1, len(subjects)), bool),
+    )
+
+
+def train_once(recipe: Recipe, dataset: Path, generated: Path, cached: bool) -> dict[str, float]:
+    """Train one seed as `train_run` does, in a temporary folder; its facts."""
+    samples = load_samples(dataset, generated, recipe.mode, recipe.k)
+    pixels = Pixels(samples, dataset, generated, recipe.size)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if cached:
+            write_pixels(folder / "pixels.npy", pixels, torch.get_num_threads())
+            pixels = replace(pixels, cache=folder / "pixels.npy")
+        job = Job(recipe, pixels, 0, folder, folder / "run", torch.get_num_threads(), None)
+        return train_seed(job, lambda _: None)
+
+
+def epoch_size(recipe: Recipe, samples: Samples) -> tuple[int, int]:
+    """Images and optimizer steps of a run's first epoch."""
+    rng = np.random.default_rng(0)
+    every, groups = recipe.progressive_every, (recipe.identities, recipe.images)
+    rows = plan_epoch(recipe.mode, samples.subjects, samples.present, 0, every, *groups, rng).rows
+    return rows.size, len(rows)
+
+
+def _recipe(model: str, sizes: Sizes, settings: dict[str, object]) -> Recipe:
+    """Pairs in bfloat16."""
+    return Recipe(
+        model=model,
+        size=sizes.size,
+        epochs=1,
+        learning_rate=1e-3,
+        weight_decay=5e-4,
+        milestones=(),
+        identities=sizes.identities,
+        images=sizes.images,
+        mode="paired",
+        precision="bfloat16",
+        settings=settings,
+    )
+
+
+def _run_recipe(mode: str, quick: bool, epochs: int) -> Recipe:
+    """cal-mini's in bfloat16, with all losses from the first epoch on and a part of the variants more in each."""
+    sizes = Sizes(QUICK.size if quick else (96, 48), 8, 4, 0)
+    recipe = _recipe("cal-mini", sizes, {"clothes_from_epoch": 0})
+    return replace(recipe, mode=mode, epochs=epochs, k=VARIANTS, progressive_every=1)
+
+
+def _missing(*folders: Path) -> str:
+    """Why nothing can be trained: the first folder that is not there; "" where all are."""
+    return next(
+        (
+            f"no folder {folder.parent.name}/{folder.name}, which `dvc repro` makes"
+            for folder in folders
+            if not folder.is_dir()
+        ),
+        "",
+    )
+
+
+def _images(sizes: Sizes) -> int:
+    """Of a batch, variants included."""
+    return 2 * sizes.identities * sizes.images
+
+
+def _seconds(running: Iterator) -> float:
+    """Seconds of the next step. It ends with its losses as numbers, for which a GPU has to be done."""
+    start = time.perf_counter()
+    next(running)
+    return time.perf_counter() - start
+
+
+def peak_memory() -> float:
+    """The most memory that this process has held, in GB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
+
+
+def _machine() -> dict:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        processor = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        processor = platform.processor() or platform.machine()
+    return {
+        "cores": thread_count(),
+        "processor": processor,
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "torch": torch.__version__,
+        "accelerate": accelerate.__version__,
+        "kornia": kornia.__version__,
+    }
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,100 @@
+"""ResNets under torchvision's names, in the trunks of `transformers`.
+
+CAL's authors start from torchvision's ResNet-50 (Simple-CCReID, models/img_resnet.py). Both libraries build the same
+network: torchvision's documentation says that its bottlenecks have their stride in the 3x3 convolution ("ResNet V1.5"),
+which is what `ResNetConfig(downsample_in_bottleneck=False)` means, and both use BatchNorm2d with its default epsilon of
+1e-5. Only the names differ:
+
+    conv1, bn1                      embedder.embedder.convolution, .normalization
+    layer1.0.conv2, layer1.0.bn2    encoder.stages.0.layers.0.layer.1.convolution, .normalization
+    layer1.0.downsample.0, .1       encoder.stages.0.layers.0.shortcut.convolution, .normalization
+    fc                              none: the classifier is not used
+"""
+
+import pickle
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import ResNetModel
+
+CLASSIFIER = frozenset({"fc.weight", "fc.bias"})
+STAGES = re.compile(
+    r"encoder\.stages\.(?P<stage>\d+)\.layers\.(?P<layer>\d+)\.(shortcut|layer\.(?P<place>\d))\."
+    r"(?P<kind>convolution|normalization)\.(?P<tensor>\w+)"
+)
+
+
+def torchvision_name(name: str) -> str:
+    """torchvision's name of a tensor of a ResNetModel's state dict; ValueError for a name that it does not have."""
+    stem = re.fullmatch(r"embedder\.embedder\.(?P<kind>convolution|normalization)\.(?P<tensor>\w+)", name)
+    if stem:
+        return f"{_kind(stem)}1.{stem['tensor']}"
+    place = STAGES.fullmatch(name)
+    if not place:
+        raise ValueError(f"{name}: no tensor of a ResNetModel")
+    layer = f"layer{int(place['stage']) + 1}.{place['layer']}"
+    if place["place"] is None:
+        return f"{layer}.downsample.{int(place['kind'] == 'normalization')}.{place['tensor']}"
+    return f"{layer}.{_kind(place)}{int(place['place']) + 1}.{place['tensor']}"
+
+
+def has_torchvision_names(names: Collection[str]) -> bool:
+    """Are these the names of torchvision's state dict, whole or not, of some ResNet?"""
+    return any(re.match(r"layer\d\.\d+\.(conv|bn|downsample)", name) for name in names)
+
+
+def tensor_names(path: Path) -> list[str]:
+    """The names of a safetensors file's tensors, without reading these. ValueError if it is no such file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return list(file.keys())
+    except SafetensorError as error:
+        raise ValueError(f"{path}: not a safetensors file: {error}") from error
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """A state dict from *.safetensors, *.pth or *.pt; no code that the file may hold is run.
+
+    ValueError unless the file holds a dict of tensors.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise ValueError(f"{path}: cannot be read as a file of weights: {error}") from error
+    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        raise ValueError(f"{path}: expected a state dict, names with their tensors")
+    return state
+
+
+def load_torchvision(trunk: ResNetModel, state: dict[str, Tensor], source: Path) -> None:
+    """Put torchvision's weights, in any floating type, into the trunk, in place; the classifier is dropped.
+
+    ValueError naming `source` and the first tensor that is missing, unexpected or of another shape. Only batch norm's
+    counters `num_batches_tracked` may be missing, as in files older than these; nothing is computed with them.
+    """
+    own = trunk.state_dict()
+    theirs = {torchvision_name(name): name for name in own}
+    for name, target in theirs.items():
+        if name not in state:
+            if not name.endswith(".num_batches_tracked"):
+                raise ValueError(f"{source}: no tensor {name}; expected torchvision's names of a whole ResNet-50")
+        elif state[name].shape != own[target].shape:
+            raise ValueError(
+                f"{source}: {name} is {list(state[name].shape)}, expected {list(own[target].shape)} of a ResNet-50"
+            )
+    for name in state:
+        if name not in theirs and name not in CLASSIFIER:
+            raise ValueError(f"{source}: unexpected tensor {name}; a ResNet-50 does not have it")
+    # own tensors stand in for missing counters, so that loading can be strict
+    trunk.load_state_dict(own | {theirs[name]: tensor for name, tensor in state.items() if name in theirs})
+
+
+def _kind(place: re.Match[str]) -> str:
+    return "conv" if place["kind"] == "convolution" else "bn"
