@@ -45,7 +45,7 @@ from dlcr.reid.engine import Engine
 from dlcr.reid.models import build_model
 from dlcr.reid.pixels import Pixels, write_pixels
 from dlcr.reid.samples import Samples, load_samples
-from dlcr.reid.train import Job, Recipe, _steps, train_seed
+from dlcr.reid.train import Job, Recipe, epoch_steps, train_seed
 from dlcr.runtime.determinism import set_up, thread_count
 from dlcr.runtime.files import write_json
 
@@ -251,7 +251,7 @@ def train_steps(recipe: Recipe, sizes: Sizes, epoch: int = 0) -> Iterator[tuple[
     plan = plan_epoch(recipe.mode, samples.subjects, samples.present, epoch, 1, recipe.identities, recipe.images, rng)
     pixels = RandomPixels(samples, Path(), Path(), recipe.size)
     job = Job(recipe, pixels, 0, Path(), Path(), torch.get_num_threads(), None)
-    return _steps(recipe, job, engine, plan, epoch, 0)
+    return epoch_steps(recipe, job, engine, plan, epoch, 0)
 
 
 def made_up_samples(recipe: Recipe, batches: int, owners: list[int], frames: int) -> Samples:

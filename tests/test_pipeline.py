@@ -1,6 +1,7 @@
 """The pipeline as its users run it, in a fresh clone, profile smoke: `dvc repro`, `dvc exp run`, `dvc metrics diff`."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -75,6 +76,26 @@ def test_k_grows_by_an_experiment(clone: Path) -> None:
     assert "workspace" in shown
     assert "row5.top1" in shown
     assert "up to date" in command(clone, "dvc", "repro", "train@progressive")
+
+
+def test_a_model_of_ones_own_joins_the_grid(clone: Path, repository: Path) -> None:
+    """The file of docs/training.md, as a run of its own; editing it makes that run again, and no other."""
+    own = clone / "own" / "mine.py"
+    own.parent.mkdir()
+    own.write_text(
+        re.findall(r"```python\n(.*?)```", (repository / "docs/training.md").read_text(), flags=re.DOTALL)[0]
+    )
+    params = yaml.safe_load((clone / "params.yaml").read_text())
+    params["train"]["mine"] = {**params["train"]["cal-mini"], "settings": {"width": 32}}
+    params["runs"]["mine"] = {**params["runs"]["progressive"], "model": "mine", "code": "own/mine.py"}
+    params["evaluations"]["mine"] = {**params["evaluations"]["baseline"], "run": "mine"}
+    (clone / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    command(clone, "dvc", "repro", "refine-eval@mine")
+    assert json.loads((clone / "evaluations/mine/metrics.json").read_text())["mean"]["cc"]["top1"] >= 0
+    own.write_text(own.read_text().replace("7, 4", "5, 4"))
+    changed = command(clone, "dvc", "status", "train@mine", "train@progressive")
+    assert "own/mine.py" in changed
+    assert "train@progressive" not in changed
 
 
 def test_own_folder_and_prcc(clone: Path) -> None:

@@ -12,7 +12,7 @@ import inspect
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from shutil import rmtree
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from dlcr.data import folder_fingerprint
 from dlcr.reid.augment import augment, draw
 from dlcr.reid.batches import Epoch, plan_epoch
-from dlcr.reid.checkpoints import load_checkpoint, save_checkpoint, write_outputs
+from dlcr.reid.checkpoints import Progress, load_checkpoint, save_checkpoint, write_outputs
 from dlcr.reid.clips import pick_clip
 from dlcr.reid.engine import Engine, process_count
 from dlcr.reid.models import Batch, ReidModel, build_model, load_code, model_factory
@@ -154,72 +154,100 @@ def train_seed(job: Job, send: Send) -> dict[str, float]:
 
     Returns the facts of `train_run`, of the whole epochs trained in this call; {} when there were none.
     """
-    recipe, samples, seed = job.recipe, job.pixels.samples, job.seed
-    if job.processes > 1:
-        join(job.rank, job.processes, job.port, job.threads)
-    determinism.set_up(job.threads)
-    load_code(recipe.code)
-    torch.manual_seed(seed_of("reid", "weights", seed))
-    model = build_model(recipe.model, int(samples.subjects.max()) + 1, samples.owners, **recipe.settings)
-    model.size = recipe.size
-    engine = Engine(model, recipe.learning_rate, recipe.weight_decay, recipe.precision, recipe.clip)
-    checkpoint = job.checkpoints / f"seed-{seed}.pt"
-    state = load_checkpoint(checkpoint, model, engine.optimizers)
-    main = engine.rank == 0
-    saved = time.monotonic()
-    live = Live(str(_live(job)), dvcyaml=False, save_dvc_exp=False, report=None, monitor_system=False) if main else None
-    for row in state.history if main else ():
-        _log(live, row)
+    recipe, samples = job.recipe, job.pixels.samples
+    engine = _start(job)
+    path = job.checkpoints / f"seed-{job.seed}.pt"
+    state = load_checkpoint(path, engine.model, engine.optimizers)
+    if engine.rank > 0:  # the first process speaks and writes for all
+
+        def send(_: int) -> None: ...
+
+    save = _saver(path, engine, state)
+    live = _open_live(job, state) if engine.rank == 0 else None
     measured = []
     for epoch in range(recipe.epochs):
-        plan = _plan(recipe, samples, seed, epoch)
-        done = state.steps if epoch == len(state.history) else len(plan.rows) if epoch < len(state.history) else 0
-        if main and done:
-            send(done * plan.rows.shape[1])
+        plan = _plan(recipe, samples, job.seed, epoch)
         if epoch < len(state.history):
+            send(plan.rows.size)
             continue
-        start, waited = time.perf_counter(), job.pixels.seconds_waited
-        rate = _set_rates(recipe, engine, epoch)
-        model.start_epoch(epoch)
-        for i, losses in _steps(recipe, job, engine, plan, epoch, done):
-            state.losses.append(losses)
-            state.steps = i + 1
-            if main:
-                send(plan.rows.shape[1])
-            whole = state.steps % recipe.accumulate == 0 and state.steps < len(plan.rows)
-            if main and whole and time.monotonic() - saved >= SAVE_SECONDS:
-                save_checkpoint(checkpoint, model, engine.optimizers, state)
-                saved = time.monotonic()
-        seconds = time.perf_counter() - start
-        if not done:
-            measured.append((seconds, plan.rows.size, (job.pixels.seconds_waited - waited) / seconds))
-        row = {"epoch": epoch, "learning_rate": rate, "variants": plan.limit, "replaced": plan.replaced}
-        row |= pd.DataFrame(state.losses).mean().to_dict()
-        if job.validate is not None and main:
-            row["validation"] = job.validate(model)
-            state.keep_best(row["validation"], epoch, model)
-        state.end_epoch(row)
-        if main:
-            _log(live, row)
-            if time.monotonic() - saved >= SAVE_SECONDS or epoch + 1 == recipe.epochs:
-                save_checkpoint(checkpoint, model, engine.optimizers, state)
-                saved = time.monotonic()
-    if main:
+        seconds, waited = _train_epoch(job, engine, plan, epoch, state, save, send)
+        if seconds:
+            measured.append((seconds, plan.rows.size, waited))
+        if live is not None:
+            _log(live, state.history[-1])
+        save(epoch + 1 == recipe.epochs)
+    if live is not None:
         live.end()
-        write_outputs(_folder(job), model, samples, recipe, seed, state)
+        write_outputs(_folder(job), engine.model, samples, recipe, job.seed, state)
     if not measured:
         return {}
-    seconds, images, waiting = (np.array(column) for column in zip(*measured, strict=True))
+    seconds, images, waited = np.array(measured).T
     return {
         "epoch_seconds": float(seconds.mean()),
         "images_per_second": float(images.sum() / seconds.sum()),
-        "waiting": float((waiting * seconds).sum() / seconds.sum()),
+        "waiting": float(waited.sum() / seconds.sum()),
         "peak_memory_mb": timing.peak_memory_mb(),
     }
 
 
-def _steps(recipe: Recipe, job: Job, engine: Engine, plan: Epoch, epoch: int, first: int):
-    """Trains the batches of an epoch from number `first` on; gives each one's number and losses."""
+def _start(job: Job) -> Engine:
+    """The job's process, its model with the seed's first weights, and the engine around it."""
+    recipe, samples = job.recipe, job.pixels.samples
+    if job.processes > 1:
+        join(job.rank, job.processes, job.port, job.threads)
+    determinism.set_up(job.threads)
+    load_code(recipe.code)
+    torch.manual_seed(seed_of("reid", "weights", job.seed))
+    model = build_model(recipe.model, int(samples.subjects.max()) + 1, samples.owners, **recipe.settings)
+    model.size = recipe.size
+    return Engine(model, recipe.learning_rate, recipe.weight_decay, recipe.precision, recipe.clip)
+
+
+def _saver(path: Path, engine: Engine, state: Progress) -> Callable[[bool], None]:
+    """`save(now)`: writes the checkpoint if it is due or `now`; called after steps of the optimizers alone."""
+    saved = time.monotonic()
+
+    def save(now: bool = False) -> None:
+        nonlocal saved
+        if engine.rank == 0 and (now or time.monotonic() - saved >= SAVE_SECONDS):
+            save_checkpoint(path, engine.model, engine.optimizers, state)
+            saved = time.monotonic()
+
+    return save
+
+
+def _train_epoch(
+    job: Job, engine: Engine, plan: Epoch, epoch: int, state: Progress, save: Callable[[bool], None], send: Send
+) -> tuple[float, float]:
+    """Train what is left of an epoch and add its row to the history.
+
+    Returns the seconds that all of it took, 0 where only the rest of it was left, and those waited for images.
+    """
+    recipe, first, batch = job.recipe, state.steps, plan.rows.shape[1]
+    start, waited = time.perf_counter(), job.pixels.seconds_waited
+    rate = _set_rates(recipe, engine, epoch)
+    engine.model.start_epoch(epoch)
+    send(first * batch)
+    for i, losses in epoch_steps(recipe, job, engine, plan, epoch, first):
+        state.losses.append(losses)
+        state.steps = i + 1
+        send(batch)
+        if state.steps % recipe.accumulate == 0 and state.steps < len(plan.rows):
+            save()
+    seconds = time.perf_counter() - start
+    row = {"epoch": epoch, "learning_rate": rate, "variants": plan.limit, "replaced": plan.replaced}
+    row |= pd.DataFrame(state.losses).mean().to_dict()
+    if job.validate is not None and engine.rank == 0:
+        row["validation"] = job.validate(engine.model)
+        state.keep_best(row["validation"], epoch, engine.model)
+    state.end_epoch(row)
+    return (0.0 if first else seconds), job.pixels.seconds_waited - waited
+
+
+def epoch_steps(
+    recipe: Recipe, job: Job, engine: Engine, plan: Epoch, epoch: int, first: int
+) -> Iterator[tuple[int, dict[str, float]]]:
+    """Train the batches of an epoch from number `first` on; gives each one's number and losses."""
     samples, seed, share = job.pixels.samples, job.seed, engine.share(plan.rows.shape[1])
     frames = [
         _clips(
@@ -342,8 +370,12 @@ def _folder(job: Job) -> Path:
     return job.output / f"seed-{job.seed}"
 
 
-def _live(job: Job) -> Path:
-    return _folder(job) / "live"
+def _open_live(job: Job, state: Progress) -> Live:
+    """DVCLive's curves, with what a stopped run had logged."""
+    live = Live(str(_folder(job) / "live"), dvcyaml=False, save_dvc_exp=False, report=None, monitor_system=False)
+    for row in state.history:
+        _log(live, row)
+    return live
 
 
 def _log(live: Live, row: dict[str, float]) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from dlcr.data import IMAGE_SCHEMA, encode_png, save_manifest, write_shard
+from dlcr.data import IMAGE_SCHEMA, encode_png, load_manifest, save_manifest, write_shard
 from dlcr.params import Quality
 from dlcr.runtime.stage import run_stage
 from stages import train
@@ -18,6 +18,8 @@ from stages import train
 ENTRY = {
     "model": "cal-mini", "settings": {"clothes_from_epoch": 0}, "size": (32, 16), "epochs": 1, "learning_rate": 1e-3,
     "weight_decay": 0.0, "milestones": [], "identities": 2, "images": 2, "progressive_every": 1, "precision": "float32",
+    "warmup": 0, "accumulate": 1,
+    "clip": 0.0, "select": "last",
 }  # fmt: skip
 
 
@@ -36,16 +38,31 @@ def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     columns = {"image_id": ids, "image": [image] * 4}
     write_shard(Path("data/toy/images/images-00000.arrow"), columns, IMAGE_SCHEMA, {"dataset": "toy"})
     Path("generated/none").mkdir(parents=True)
-    run = {"dataset": "toy", "model": "small", "generated": "none", "mode": "none", "k": None, "seeds": None}
+    run = {
+        "dataset": "toy",
+        "model": "small",
+        "code": "dlcr/reid/models",
+        "generated": "none",
+        "mode": "none",
+        "k": None,
+        "seeds": None,
+    }
     params = SimpleNamespace(
         seeds=[5],
         quality=Quality(**dict.fromkeys(Quality.model_fields, 0.0) | {"alignment": False}),
-        train={"small": SimpleNamespace(**ENTRY), "wide": SimpleNamespace(**{**ENTRY, "identities": 3})},
+        train={
+            "small": SimpleNamespace(**ENTRY),
+            "wide": SimpleNamespace(**{**ENTRY, "identities": 3}),
+            "best": SimpleNamespace(**{**ENTRY, "epochs": 2, "select": "validation"}),
+            "own": SimpleNamespace(**{**ENTRY, "model": "own", "settings": {}}),
+        },
         runs={
             "plain": SimpleNamespace(**run),
             "own-seeds": SimpleNamespace(**{**run, "seeds": [8]}),
             "wide": SimpleNamespace(**{**run, "model": "wide"}),
             "paired": SimpleNamespace(**{**run, "mode": "paired"}),
+            "best": SimpleNamespace(**{**run, "model": "best"}),
+            "own": SimpleNamespace(**{**run, "model": "own", "code": "own.py"}),
             "lost": SimpleNamespace(**{**run, "dataset": "lost"}),
         },
     )
@@ -63,13 +80,38 @@ def test_a_run_trains_its_seeds(name: str, seed: int) -> None:
     assert config["size"] == [32, 16]
 
 
+def test_the_best_epoch_on_validation_identities() -> None:
+    manifest = load_manifest(Path("data/toy"))
+    more = manifest.assign(
+        image_id="val/" + manifest["image_id"], subject="v" + manifest["subject"], clothes="v" + manifest["clothes"],
+        split=["val_query", "val_gallery"] * 2, camera=["C", "A"] * 2,
+    )  # fmt: skip
+    both = pd.concat([manifest, more])
+    save_manifest(both, Path("data/toy/manifest.parquet"))
+    image = encode_png(np.zeros((32, 16, 3), np.uint8))
+    columns = {"image_id": sorted(both["image_id"]), "image": [image] * 8}
+    write_shard(Path("data/toy/images/images-00000.arrow"), columns, IMAGE_SCHEMA, {"dataset": "toy"})
+    result = CliRunner().invoke(train.app, ["best"])
+    assert result.exit_code == 0, result.output
+    config = json.loads(Path("runs/best/seed-5/config.json").read_text())
+    assert config["selected"] == "validation"
+    scores = pd.read_csv("runs/best/seed-5/history.csv")["validation"]
+    assert scores.between(0, 1).all()
+    assert config["epoch"] == scores.argmax()
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("wide", "error: batches of 3 identities need as many subjects, the training set has 2"),
         ("paired", "error: generated/none: the set is empty, mode 'paired' needs variants"),
         ("lost", "error: data/lost: no such manifest"),
-        ("unknown", "error: params.yaml: runs has no 'unknown'; it has lost, own-seeds, paired, plain, wide"),
+        ("best", "error: data/toy: no images of splits val, or val_query and val_gallery, to validate on; use last"),
+        ("own", "error: own.py: no such file; expected a Python file that registers a model"),
+        (
+            "unknown",
+            "error: params.yaml: runs has no 'unknown'; it has best, lost, own, own-seeds, paired, plain, wide",
+        ),
     ],
 )
 def test_impossible_runs_are_one_line(
