@@ -19,7 +19,7 @@ def test_profiles_are_valid(repository: Path, profile: str) -> None:
 
 def test_every_profile_is_tested(repository: Path) -> None:
     profiles = {path.stem for path in (repository / "profiles").iterdir()}
-    assert profiles == {"minicc", "smoke", "paper", *DATASETS}
+    assert profiles == {"minicc", "smoke", "paper", "prcc-models", *DATASETS}
 
 
 def test_shipped_params_are_profile_minicc(repository: Path) -> None:
@@ -202,5 +202,5 @@ def test_missing_key_missing_file_and_no_yaml(repository: Path, tmp_path: Path) 
 def test_lookup_lists_what_there_is(repository: Path) -> None:
     params = load_params(repository / "params.yaml")
     assert lookup(params.runs, "runs", "paired").mode == "paired"
-    with pytest.raises(ValueError, match="runs has no 'pair'; it has baseline, colour, concat"):
+    with pytest.raises(ValueError, match="runs has no 'pair'; it has aim-baseline, aim-progressive, baseline, ccfa"):
         lookup(params.runs, "runs", "pair")

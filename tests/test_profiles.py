@@ -18,6 +18,7 @@ FOLDERS = {
     "discriminators": ["discriminators/{}"],
     "generated": ["generated/{}"],
     "queries": ["generated/queries-{}"],
+    "faces": ["faces/{}"],
     "runs": ["runs/{}"],
     "evaluations": ["evaluations/{}"],
 }

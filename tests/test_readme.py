@@ -86,4 +86,4 @@ def test_profiles_by_the_command_line(repository: Path, tmp_path: Path, monkeypa
     assert (tmp_path / "params.yaml").read_bytes() == (repository / "profiles" / "prcc.yaml").read_bytes()
     failed = runner.invoke(app, ["profile", "use", "huge"])
     assert isinstance(failed.exception, FileNotFoundError)
-    assert "there are ccvid, last, ltcc, minicc, paper, prcc, smoke, vc-clothes" in str(failed.exception)
+    assert "there are ccvid, last, ltcc, minicc, paper, prcc, prcc-models, smoke, vc-clothes" in str(failed.exception)

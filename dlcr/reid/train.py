@@ -177,7 +177,6 @@ def train_seed(job: Job, send: Send) -> dict[str, float]:
             _log(live, state.history[-1])
         save(epoch + 1 == recipe.epochs)
     if live is not None:
-        live.end()
         write_outputs(_folder(job), engine.model, samples, recipe, job.seed, state)
     if not measured:
         return {}
@@ -370,20 +369,31 @@ def _folder(job: Job) -> Path:
     return job.output / f"seed-{job.seed}"
 
 
-def _open_live(job: Job, state: Progress) -> Live:
-    """DVCLive's curves, with what a stopped run had logged."""
-    live = Live(str(_folder(job) / "live"), dvcyaml=False, save_dvc_exp=False, report=None, monitor_system=False)
+class Curves(Live):
+    """DVCLive's files of curves, and nothing but them.
+
+    Left to itself it looks for the repository's last commit, which a fresh one lacks, and signals every step by a file
+    that all runs of a repository share: neither may stop a training.
+    """
+
+    def _init_dvc(self) -> None: ...
+
+
+def _open_live(job: Job, state: Progress) -> Curves:
+    """The curves of the seed, with what a stopped run had logged."""
+    live = Curves(str(_folder(job) / "live"), dvcyaml=False, save_dvc_exp=False, report=None, monitor_system=False)
     for row in state.history:
         _log(live, row)
     return live
 
 
-def _log(live: Live, row: dict[str, float]) -> None:
-    """An epoch's row of the history as DVCLive's curves."""
+def _log(live: Curves, row: dict[str, float]) -> None:
+    """An epoch's row of the history as a step of the curves."""
+    live.step = row["epoch"]
     for name, value in row.items():
         if name != "epoch" and np.isfinite(value):
-            live.log_metric(name, value, timestamp=False)
-    live.next_step()
+            live.log_metric(name, value)
+    live.make_summary()
 
 
 def _fingerprint(
