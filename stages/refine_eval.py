@@ -184,7 +184,7 @@ def evaluate_seed(
         if inputs.faces is None:
             found, refined = plain_scores(case, variants, inputs, cost)
         else:
-            found, refined = face_scores(case, variants, inputs, cost)
+            found, similarity = face_scores(case, variants, inputs, cost)
         if inputs.rerank and first:
             found["reranked"] = evaluate(rerank(*case.features), *case.labels, setting)
         for kind, result in found.items():
@@ -196,7 +196,7 @@ def evaluate_seed(
             if test.reader in SINGLE_SHOT:
                 scores[f"{setting}_single_shot"] = single_shot(*case.features, *case.labels, setting)
         elif first:
-            rankings = [face_rankings(case, inputs)]
+            rankings = [similarity_rankings(case, test.rows, similarity)]
     return scores, pd.concat(tables), pd.concat(rankings)
 
 
@@ -218,11 +218,11 @@ def plain_scores(
 
 def face_scores(
     case: Comparison, variants: tuple[np.ndarray, np.ndarray] | None, inputs: Inputs, cost: Cost
-) -> tuple[dict[str, Scores], Refined | None]:
-    """`plain_scores` of the model within GEFF."""
+) -> tuple[dict[str, Scores], np.ndarray]:
+    """Scores by kind of the model within GEFF, and its similarities [Q, G]."""
     if variants is None:
         similarity = geff_similarity(*case.features, *faces_of(case, inputs), *case.labels, case.setting, inputs.geff)
-        return {"plain": evaluate(similarity, *case.labels, case.setting)}, None
+        return {"plain": evaluate(similarity, *case.labels, case.setting)}, similarity
     query, gallery = case.features
     start = time.monotonic()
     similarity, refined = refine_geff(
@@ -242,13 +242,7 @@ def face_scores(
         "plain": evaluate(similarity, *case.labels, case.setting),
         "refined": evaluate_refined_similarity(similarity, refined, *case.labels, case.setting),
     }
-    return found, refined
-
-
-def face_rankings(case: Comparison, inputs: Inputs) -> pd.DataFrame:
-    """`rankings_table` of the model within GEFF."""
-    similarity = geff_similarity(*case.features, *faces_of(case, inputs), *case.labels, case.setting, inputs.geff)
-    return similarity_rankings(case, inputs.test.rows, similarity)
+    return found, similarity
 
 
 def faces_of(case: Comparison, inputs: Inputs) -> tuple[Faces, Faces]:
