@@ -90,7 +90,8 @@ def build(root: Path, params: Params, timings: pd.DataFrame) -> dict[str, bytes]
     if retrievals:
         files["figures/retrievals.png"] = figures.retrieval_sheet(retrievals, *_headings(report))
     if histories:
-        files["figures/training.svg"] = figures.curves(histories)
+        models = {name: params.train[run.model].model or run.model for name, run in params.runs.items()}
+        files["figures/training.svg"] = figures.curves(histories, models)
 
     a5 = tables.table_a5(a5_results, _epoch_seconds(params, timings), _epochs(params))
     a6 = tables.table_a6(timings, _components(params))

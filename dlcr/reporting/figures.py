@@ -201,26 +201,30 @@ class _Sheet:
         self.figure.text(self.lefts[column] / width, 1 - 0.2 / height, text, fontsize=9)
 
 
-def curves(histories: dict[str, pd.DataFrame]) -> bytes:
-    """The identity loss over the epochs of every run (columns epoch, identity) as SVG; each has its own
-    colour and dash."""
+def curves(histories: dict[str, pd.DataFrame], models: dict[str, str]) -> bytes:
+    """The identity loss over the epochs of every run (columns epoch, identity) as SVG, a panel for each of the `models`
+    that the runs train; in it each run has its own colour and dash."""
     colours = [BLUE, ORANGE, GREEN, RED, "#cc79a7", "#56b4e9", "#000000"]
     dashes = ["-", "--", "-.", ":"]
+    names = list(dict.fromkeys(models[run] for run in histories))
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 3.4), layout="constrained")
-        axes = figure.subplots()
-        for number, (run, history) in enumerate(histories.items()):
-            axes.plot(
-                history["epoch"],
-                history["identity"],
-                label=run,
-                color=colours[number % len(colours)],
-                linestyle=dashes[number % len(dashes)],
-                linewidth=1.6,
-            )
-        axes.set_xlabel("Epoch")
-        axes.set_ylabel("Identity loss, mean over seeds")
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(color="#dddddd")
-        axes.legend(frameon=False, ncols=2)
+        figure = Figure(figsize=(7.2, 2.6 * len(names)), layout="constrained")
+        panels = figure.subplots(len(names), squeeze=False)[:, 0]
+        for name, axes in zip(names, panels, strict=True):
+            runs = [run for run in histories if models[run] == name]
+            for number, run in enumerate(runs):
+                axes.plot(
+                    histories[run]["epoch"],
+                    histories[run]["identity"],
+                    label=run,
+                    color=colours[number % len(colours)],
+                    linestyle=dashes[number % len(dashes)],
+                    linewidth=1.6,
+                )
+            axes.set_title(name, loc="left")
+            axes.set_ylabel("Identity loss, mean over seeds")
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.grid(color="#dddddd")
+            axes.legend(frameon=False, fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
+        panels[-1].set_xlabel("Epoch")
         return _bytes(figure, "svg")
