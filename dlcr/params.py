@@ -18,6 +18,7 @@ Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Size = tuple[Positive, Positive]  # height, width in pixels
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]  # names become folder and stage names
+Place = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)?$")]  # an evaluation[/ablation]
 
 # By section, the fields of its items that name an item of another section.
 REFERENCES = {
@@ -143,7 +144,7 @@ class GeneratedSet(Section):
 
     Kinds: `inpainting` fills the masks; `standard` is image to image without a mask, with `strength`; `colour`
     recolours the masked clothes; `oracle` renders the truth (MiniCC). `discriminator` guides the sampler with `weight`
-    at timesteps t with times[0] < t <= times[1] (Sec. 12), or is none.
+    at timesteps t with times[0] < t <= times[1] (Sec. 12), or is none. `k` replaces the profile's.
     """
 
     dataset: Name
@@ -153,6 +154,7 @@ class GeneratedSet(Section):
     discriminator: Name
     weight: Annotated[float, Field(ge=0)] = 1.0
     times: tuple[Annotated[int, Field(ge=0)], Positive] = (200, 1000)
+    k: Positive | None = None
 
 
 class Discriminator(Section):
@@ -220,10 +222,14 @@ class Train(Section):
     `milestones` on. A batch holds `identities` x `images` real images; `accumulate` batches make one step of the
     optimizers, whose gradients are cut to the norm `clip` (0: never). `select`: the last epoch, or the best on the
     validation identities.
+
+    `ablations`: a run trains not this model, but each of these, by name the settings that are otherwise: one run
+    instead of many keeps the pipeline small.
     """
 
     model: str | None = None
     settings: dict[str, Any] = {}
+    ablations: dict[Name, dict[str, Any]] = {}
     size: Size
     epochs: Positive
     learning_rate: Annotated[float, Field(gt=0)]
@@ -302,39 +308,61 @@ class Evaluation(Section):
 class Pair(Section):
     """A model's evaluations in Table 3: of its baseline, and with generated data (refined too: it has a query set)."""
 
-    baseline: Name
-    dlcr: Name
+    baseline: Place
+    dlcr: Place
 
 
-class Combination(Section):
+class Ranking(Section):
     """An evaluation, and which of its rankings."""
 
-    evaluation: Name
+    evaluation: Place
     kind: Literal["plain", "refined", "reranked"]
 
 
 class Report(Section):
-    """Which evaluation is which row of a table. `bootstrap` is the number of resamples behind every interval."""
+    """Which evaluation is which row of a table, by the row's name; evaluations of a run with ablations are written
+    NAME/ABLATION.
 
-    a1: dict[str, Name]
-    t3: dict[str, Pair]
-    ccfa: dict[str, Name]
-    combinations: dict[str, Combination]
-    a3: dict[str, Name]
-    a4: dict[str, Name]
-    a5: dict[str, Name]
+    mark: `smoke` where scores mean nothing. t1: datasets, and the set that was generated for each. t2: by dataset, its
+    methods. t4: by model, the datasets that it was not trained on. a8: by K. guidance: generated without and with a
+    discriminator. ways: the sets of Fig. 1. `bootstrap` is the number of resamples behind every interval.
+    """
+
+    mark: Literal["measured", "smoke"]
     dataset: Name
     samples: Name
     bootstrap: Positive
+    t1: dict[Name, Name]
+    t2: dict[Name, dict[str, Ranking]]
+    t3: dict[str, Pair]
+    t4: dict[str, dict[Name, Ranking]]
+    a1: dict[str, Place]
+    a3: dict[str, Place]
+    a4: dict[str, Place]
+    a5: dict[str, Place]
+    a8: dict[str, Place]
+    ccfa: dict[str, Place]
+    guidance: dict[Literal["without", "with"], Place]
+    combinations: dict[str, Ranking]
+    ways: dict[Literal["colour", "standard", "inpainting"], Name]
 
     def tables(self) -> dict[str, dict[str, str]]:
-        """By table, and in it by a name of the row, the evaluations that it shows."""
+        """By table, and in it by the key of the row, the evaluations that it shows."""
+        nested = {"t2": self.t2, "t4": self.t4}
         return {
-            **{table: getattr(self, table) for table in ("a1", "ccfa", "a3", "a4", "a5")},
+            **{table: getattr(self, table) for table in ("a1", "a3", "a4", "a5", "a8", "ccfa", "guidance")},
             "t3": {
                 f"{model}.{which}": name for model, pair in self.t3.items() for which, name in pair.model_dump().items()
             },
             "combinations": {f"{row}.evaluation": item.evaluation for row, item in self.combinations.items()},
+            **{
+                table: {
+                    f"{outer}.{inner}.evaluation": item.evaluation
+                    for outer, items in rows.items()
+                    for inner, item in items.items()
+                }
+                for table, rows in nested.items()
+            },
         }
 
 
@@ -409,6 +437,18 @@ def load_params(path: str | Path = "params.yaml") -> Params:
 def file_content(params: Params) -> dict[str, Any]:
     """The parameters as params.yaml holds them: every item in one place, defaults written out."""
     return params.model_dump(mode="json", exclude={section: set(names) for section, names in params.private})
+
+
+def evaluation_places(params: Params, items: dict[str, dict[str, Section]] | None = None) -> dict[str, Evaluation]:
+    """The evaluations by their folders in evaluations/: NAME, or one NAME/ABLATION for each ablation of the run."""
+    items = items or {"evaluations": params.evaluations, "runs": params.runs}
+    found = {}
+    for name, item in items["evaluations"].items():
+        run = items["runs"].get(item.run)
+        recipe = params.train.get(run.model) if run else None
+        ablations = recipe.ablations if recipe else {}
+        found |= {f"{name}/{ablation}": item for ablation in ablations} or {name: item}
+    return found
 
 
 def lookup(section: dict[str, Section], kind: str, name: str) -> Section:
@@ -499,11 +539,20 @@ def _broken_references(params: Params) -> list[str]:
         problems.append(
             f"parse.max_area: expected more than min_area ({params.parse.min_area}), found {params.parse.max_area}"
         )
+    sections["evaluations"] = set(evaluation_places(params, items))
     for table, rows in params.report.tables().items():
         for row, name in rows.items():
             check(f"report.{table}.{row}", name, "evaluations")
     check("report.dataset", params.report.dataset, "datasets")
     check("report.samples", params.report.samples, "generated")
+    for dataset, generated in params.report.t1.items():
+        check(f"report.t1.{dataset}", dataset, "datasets")
+        check(f"report.t1.{dataset}", generated, "generated")
+    for way, generated in params.report.ways.items():
+        check(f"report.ways.{way}", generated, "generated")
+    for table in ("t2", "t4"):
+        for dataset in {"t2": params.report.t2, "t4": {d: 0 for row in params.report.t4.values() for d in row}}[table]:
+            check(f"report.{table}.{dataset}", dataset, "datasets")
     return problems
 
 

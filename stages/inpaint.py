@@ -51,7 +51,7 @@ def main(name: str, queries: Annotated[bool, typer.Option(help="NAME is a key of
         folder, split, k = Path("generated", f"queries-{name}"), entry.split, entry.variants
     else:
         entry = lookup(params.generated, "generated", name)
-        folder, split, k = Path("generated", name), "train", params.k
+        folder, split, k = Path("generated", name), "train", entry.k or params.k
     start = time.monotonic()
     rows = load_manifest(Path("data", entry.dataset))
     rows = rows[rows["split"] == split]

@@ -1,14 +1,15 @@
-"""Stage pretrain: trains a mini model that comes with the repository, on MiniCC's pretraining stream only.
+"""Stage pretrain: trains the mini models that come with the repository, on MiniCC's pretraining stream only.
 
-    python -m stages.pretrain NAME   # backbone | parser | faces | describer | instructblip | summarizer | inpainter
+    python -m stages.pretrain          # all of them
+    python -m stages.pretrain NAME     # backbone | parser | faces | describer | instructblip | summarizer | inpainter
 
-The stage is frozen in dvc.yaml: run it by hand, then `dvc commit pretrain@NAME`. Scores go to
-models/mini/NAME/scores.json.
+The stage is frozen in dvc.yaml: run it by hand, then `dvc commit pretrain`. Scores go to models/mini/NAME/scores.json.
 """
 
 import importlib
 import time
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -30,11 +31,17 @@ app = typer.Typer(add_completion=False)
 
 
 @app.command()
-def main(name: str) -> None:
-    """Train the mini model NAME."""
-    if name not in MODULES:
+def main(name: Annotated[str | None, typer.Argument()] = None) -> None:
+    """Train the mini model NAME, or all in the order in which they need each other."""
+    if name is not None and name not in MODULES:
         raise ValueError(f"no mini model {name!r}; there are {', '.join(MODULES)}")
     determinism.set_up()
+    for model in MODULES if name is None else [name]:
+        train(model)
+
+
+def train(name: str) -> None:
+    """Train one mini model and keep its scores."""
     folder = Path("models", "mini", name)
     start = time.monotonic()
     scores = importlib.import_module(MODULES[name]).pretrain(folder, {})

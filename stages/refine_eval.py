@@ -4,12 +4,15 @@ refinement.
     python -m stages.refine_eval NAME      # an evaluation of params.yaml
 
 Reads data/<dataset>, runs/<run>/seed-*, generated/<queries> and, where the evaluation names some, faces/<faces>; writes
-evaluations/<NAME>/metrics.json (percent), per_query.parquet (every seed) and rankings.parquet (the first seed's ten
-best gallery images of each query). With faces the model is wrapped in GEFF.
+evaluations/<NAME>/metrics.json (percent), per_query.parquet (every seed) and, of the first seed, rankings.parquet (the
+ten best gallery images of each query), votes.parquet (what each variant adds to the subjects' scores, where there are
+variants) and features.parquet (of five subjects). Of a run with ablations, the same in evaluations/<NAME>/<ablation>.
+With faces the model is wrapped in GEFF, and only the first three are written.
 """
 
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,17 +27,17 @@ from dlcr.evaluation import (
     TEST_SPLITS,
     Faces,
     GeffParameters,
-    Refined,
     Scores,
     SingleShot,
+    count_votes,
     evaluate,
     evaluate_features,
     evaluate_refined,
     evaluate_refined_similarity,
     extract_features,
     extract_tracklet_features,
+    find_voters,
     geff_similarity,
-    refine,
     refine_geff,
     rerank,
     single_shot,
@@ -45,19 +48,24 @@ from dlcr.evaluation.runs import (
     KINDS,
     Comparison,
     comparisons,
+    features_table,
     per_query_table,
     rankings_table,
     similarity_rankings,
     summary,
+    votes_table,
 )
 from dlcr.faces import open_faces
 from dlcr.params import Evaluation, Params, load_params, lookup
 from dlcr.reid import load_model
 from dlcr.runtime import determinism, timing
 from dlcr.runtime.files import atomic_path, write_json
+from dlcr.runtime.seeds import seed_of
 from dlcr.runtime.stage import run_stage
 
 app = typer.Typer(add_completion=False)
+Details = Callable[[], dict[str, pd.DataFrame]]
+"""Makes the tables that only the first setting of the first seed is asked for, by their files' names."""
 BATCH = 64
 FRAMES = 20_000  # whose features are held before they are averaged to tracklets
 
@@ -107,14 +115,21 @@ def main(name: str) -> None:
     params = load_params()
     evaluation = lookup(params.evaluations, "evaluations", name)
     determinism.set_up()
-    inputs = read_inputs(params, evaluation)
-    cost, scores, queries, rankings = Cost(), {}, [], []
-    for seed, folder in seed_folders(Path("runs", evaluation.run)).items():
-        scores[seed], table, ranking = evaluate_seed(folder, inputs, cost)
-        queries.append(table.assign(seed=np.int64(seed)))
-        rankings.append(ranking)
-    write(Path("evaluations", name), summary(scores), pd.concat(queries), rankings[0])
+    inputs, cost = read_inputs(params, evaluation), Cost()
+    ablations = params.train[params.runs[evaluation.run].model].ablations
+    for part in ablations or [""]:
+        evaluate_run(Path("runs", evaluation.run, part), Path("evaluations", name, part), inputs, cost)
     record(name, cost, time.monotonic() - start)
+
+
+def evaluate_run(run: Path, output: Path, inputs: "Inputs", cost: Cost) -> None:
+    """Evaluate the model of every seed of a run and write the output's files."""
+    scores, queries, first = {}, [], {}
+    for seed, folder in seed_folders(run).items():
+        scores[seed], table, found = evaluate_seed(folder, inputs, cost)
+        queries.append(table.assign(seed=np.int64(seed)))
+        first = first or found
+    write(output, summary(scores), {"per_query": pd.concat(queries)} | first)
 
 
 def read_test(dataset: str, reader: str) -> Test:
@@ -162,8 +177,9 @@ def read_inputs(params: Params, evaluation: Evaluation) -> Inputs:
 
 def evaluate_seed(
     folder: Path, inputs: Inputs, cost: Cost
-) -> tuple[dict[str, Scores | SingleShot], pd.DataFrame, pd.DataFrame]:
-    """Scores by setting and kind, the table of all queries and the first ten of the rankings, for one trained model."""
+) -> tuple[dict[str, Scores | SingleShot], pd.DataFrame, dict[str, pd.DataFrame]]:
+    """Of one trained model: scores by setting and kind, the table of all queries, and what `Details` gives for the
+    first setting."""
     test = inputs.test
     model = load_model(folder).to("cuda" if torch.cuda.is_available() else "cpu")
     features = features_of(model, inputs.images, test.frames["image_id"].tolist(), test.tracklet, str(folder), cost)
@@ -174,55 +190,63 @@ def evaluate_seed(
     if inputs.variants is not None:
         made, present = variant_features(model, inputs.variants, test, queries, features.shape[1], cost)
     scores: dict[str, Scores | SingleShot] = {}
-    tables, rankings = [], []
+    tables, shown = [], {}
     for setting, case in cases.items():
         variants = None
         if made is not None and np.isin(case.queries, queries).all():
             rows = np.searchsorted(queries, case.queries)
             variants = made[rows], present[rows]
         first = not scores  # "cc" unless the dataset's clothes are unknown
-        if inputs.faces is None:
-            found, refined = plain_scores(case, variants, inputs, cost)
-        else:
-            found, similarity = face_scores(case, variants, inputs, cost)
+        score = plain_scores if inputs.faces is None else face_scores
+        found, details = score(case, variants, inputs, cost)
         if inputs.rerank and first:
             found["reranked"] = evaluate(rerank(*case.features), *case.labels, setting)
         for kind, result in found.items():
             scores[setting + KINDS[kind]] = result
             tables.append(per_query_table(case, result, test.rows, kind))
-        if first and inputs.faces is None:
-            rankings = [rankings_table(case, test.rows, None)]
-            rankings += [rankings_table(case, test.rows, refined)] if refined is not None else []
-            if test.reader in SINGLE_SHOT:
+        if first:
+            shown = details()
+            if inputs.faces is None and test.reader in SINGLE_SHOT:
                 scores[f"{setting}_single_shot"] = single_shot(*case.features, *case.labels, setting)
-        elif first:
-            rankings = [similarity_rankings(case, test.rows, similarity)]
-    return scores, pd.concat(tables), pd.concat(rankings)
+    return scores, pd.concat(tables), shown
 
 
 def plain_scores(
     case: Comparison, variants: tuple[np.ndarray, np.ndarray] | None, inputs: Inputs, cost: Cost
-) -> tuple[dict[str, Scores], Refined | None]:
-    """Scores by kind of the model alone, and what Algorithm 1 found; `variants` and which exist, or None."""
+) -> tuple[dict[str, Scores], Details]:
+    """Scores by kind of the model alone; `variants` and which exist, or None."""
     found = {"plain": evaluate_features(*case.features, *case.labels, case.setting)}
+    test, seed = inputs.test.rows, seed_of("embedding", inputs.test.reader)
     if variants is None:
-        return found, None
+        return found, lambda: {
+            "rankings": rankings_table(case, test, None),
+            "features": features_table(case, test, seed),
+        }
     query, gallery = case.features
     start = time.monotonic()
-    refined = refine(query, variants[0], gallery, *case.labels, m=inputs.m, setting=case.setting, present=variants[1])
+    voters = find_voters(query, variants[0], gallery, *case.labels, inputs.m, case.setting, variants[1])
+    refined = count_votes(voters, case.labels[1])
     cost.refine_seconds += time.monotonic() - start
     cost.refine_queries += len(query)
     found["refined"] = evaluate_refined(*case.features, refined, *case.labels, case.setting)
-    return found, refined
+    return found, lambda: {
+        "rankings": pd.concat([rankings_table(case, test, None), rankings_table(case, test, refined)]),
+        "votes": votes_table(case, test, voters, refined),
+        "features": features_table(case, test, seed),
+    }
 
 
 def face_scores(
     case: Comparison, variants: tuple[np.ndarray, np.ndarray] | None, inputs: Inputs, cost: Cost
-) -> tuple[dict[str, Scores], np.ndarray]:
-    """Scores by kind of the model within GEFF, and its similarities [Q, G]."""
+) -> tuple[dict[str, Scores], Details]:
+    """Scores by kind of the model within GEFF."""
+
+    def details() -> dict[str, pd.DataFrame]:
+        return {"rankings": similarity_rankings(case, inputs.test.rows, similarity)}
+
     if variants is None:
         similarity = geff_similarity(*case.features, *faces_of(case, inputs), *case.labels, case.setting, inputs.geff)
-        return {"plain": evaluate(similarity, *case.labels, case.setting)}, similarity
+        return {"plain": evaluate(similarity, *case.labels, case.setting)}, details
     query, gallery = case.features
     start = time.monotonic()
     similarity, refined = refine_geff(
@@ -242,7 +266,7 @@ def face_scores(
         "plain": evaluate(similarity, *case.labels, case.setting),
         "refined": evaluate_refined_similarity(similarity, refined, *case.labels, case.setting),
     }
-    return found, similarity
+    return found, details
 
 
 def faces_of(case: Comparison, inputs: Inputs) -> tuple[Faces, Faces]:
@@ -307,10 +331,10 @@ def features_of(
     return np.concatenate(parts)
 
 
-def write(folder: Path, metrics: dict, queries: pd.DataFrame, rankings: pd.DataFrame) -> None:
-    """The stage's three files; the metrics last, so that they never stand beside older tables."""
+def write(folder: Path, metrics: dict, tables: dict[str, pd.DataFrame]) -> None:
+    """The stage's files; the metrics last, so that they never stand beside older tables."""
     columns = ["seed", "setting", "kind", "image_id", "subject", "hit", "ap"]
-    for name, table in (("per_query", queries[columns]), ("rankings", rankings)):
+    for name, table in (tables | {"per_query": tables["per_query"][columns]}).items():
         with atomic_path(folder / f"{name}.parquet") as part:
             table.to_parquet(part, index=False)
     write_json(folder / "metrics.json", metrics)

@@ -3,16 +3,17 @@
     python -m stages.train NAME            # a run of params.yaml
 
 Reads data/<dataset> and generated/<set>; writes in runs/<NAME>/seed-<s> the files model.safetensors,
-config.json, history.csv and DVCLive's curves in live/.
+config.json, history.csv and DVCLive's curves in live/; for a recipe with ablations in runs/<NAME>/<ablation>/seed-<s>.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import typer
 
 from dlcr.evaluation.validation import load_validation
 from dlcr.params import load_params, lookup
-from dlcr.reid import Recipe, train_run
+from dlcr.reid.train import Recipe, train_ablations, train_run
 from dlcr.runtime import determinism
 from dlcr.runtime.stage import run_stage
 
@@ -48,7 +49,12 @@ def main(name: str) -> None:
     seeds = params.seeds if run.seeds is None else run.seeds
     dataset, generated = Path("data", run.dataset), Path("generated", run.generated)
     validate = load_validation(dataset) if entry.select == "validation" else None
-    train_run(name, recipe, dataset, generated, seeds, Path("runs", name), params.quality.minimum(), validate)
+    work = (dataset, generated, seeds, Path("runs", name), params.quality.minimum(), validate)
+    if entry.ablations:
+        recipes = {key: replace(recipe, settings=entry.settings | other) for key, other in entry.ablations.items()}
+        train_ablations(name, recipes, *work)
+    else:
+        train_run(name, recipe, *work)
 
 
 if __name__ == "__main__":

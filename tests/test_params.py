@@ -164,7 +164,7 @@ def written(folder: Path, content: dict) -> Path:
         (
             "private.outfits.mine",
             {"descriptions": "mine", "source": "random"},
-            "private.outfits.mine.descriptions: no descriptions named 'mine'; there are minicc, minicc-instructblip",
+            "private.outfits.mine.descriptions: no descriptions named 'mine'; there are minicc, minicc-crowd, ",
         ),
     ],
 )

@@ -29,8 +29,11 @@ from dlcr.evaluation.protocols import (
 )
 from dlcr.evaluation.refinement import (
     Refined,
+    Voters,
+    count_votes,
     evaluate_refined,
     evaluate_refined_similarity,
+    find_voters,
     refine,
     refine_similarity,
 )
@@ -49,8 +52,10 @@ __all__ = [
     "Refined",
     "Scores",
     "SingleShot",
+    "Voters",
     "bootstrap_interval",
     "compared_rows",
+    "count_votes",
     "enrich",
     "evaluate",
     "evaluate_features",
@@ -58,6 +63,7 @@ __all__ = [
     "evaluate_refined_similarity",
     "extract_features",
     "extract_tracklet_features",
+    "find_voters",
     "geff_blocks",
     "geff_similarity",
     "geff_tracklets",

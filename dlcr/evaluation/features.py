@@ -129,7 +129,7 @@ def _outputs(
     """What the model gives for all items, float32 [B, D] a batch: image and mirror added, or a row a clip."""
     import torch
 
-    from dlcr.reid.augment import normalise
+    from dlcr.reid.colours import normalise
 
     if batch < 1:
         raise ValueError(f"batch must be at least 1, got {batch}")

@@ -23,6 +23,23 @@ Junk = Callable[
 
 
 @dataclass(frozen=True, eq=False)
+class Voters:
+    """The m nearest gallery images of each query (first) and of each of its l variants, junk removed.
+
+    images        int64 [Q, 1 + l, m]: gallery indices, nearest first
+    similarities  float64 [Q, 1 + l, m]: their cosines, right to about 1e-6; -inf where there is no image or no variant
+    """
+
+    images: np.ndarray
+    similarities: np.ndarray
+
+    def votes(self) -> np.ndarray:
+        """What each image adds to its subject's score, float64 [Q, 1 + l, m]: its similarity over the largest of its
+        source; 0 where that is zero or negative."""
+        return _weights(self.similarities)
+
+
+@dataclass(frozen=True, eq=False)
 class Refined:
     """What `refine` found: the subjects S among the top m gallery images of each query, by refined score.
 
@@ -65,6 +82,27 @@ def refine(
 
     ValueError if a shape, length or value does not fit, or the setting is unknown.
     """
+    voters = find_voters(query, variants, gallery, query_labels, gallery_labels, m, setting, present)
+    return count_votes(voters, gallery_labels)
+
+
+def count_votes(voters: Voters, gallery_labels: Labels) -> Refined:
+    """The second half of `refine`: the subjects that the voters' votes are for."""
+    subjects, scores = _vote(gallery_labels.subjects[voters.images], voters.similarities)
+    return Refined(subjects[:, 0].copy(), subjects, scores)
+
+
+def find_voters(
+    query: np.ndarray,
+    variants: np.ndarray,
+    gallery: np.ndarray,
+    query_labels: Labels,
+    gallery_labels: Labels,
+    m: int = 5,
+    setting: str = "cc",
+    present: np.ndarray | None = None,
+) -> Voters:
+    """The first half of `refine`, whose arguments it takes: which gallery images vote."""
     check_setting(setting)
     _check_m(m)
     query, variants = np.asarray(query), np.asarray(variants)
@@ -73,13 +111,13 @@ def refine(
     present = _check_variants(variants, present, query.shape)
     junk = _junk(query_labels, gallery_labels, setting)
     top, values, window = _in_float32(queries, variants, present, images, junk, m + 1)
-    subjects, scores = _vote(gallery_labels.subjects[top[:, :, :m]], values[:, :, :m].astype(np.float64))
+    found, similarities = top[:, :, :m], values[:, :, :m].astype(np.float64)
+    subjects, scores = _vote(gallery_labels.subjects[found], similarities)
     doubtful = np.flatnonzero(_doubtful(values, scores, subjects, window))
     for part in blocks(len(doubtful), top.shape[1] * max(images.given.shape), BLOCK_VALUES):
         rows = doubtful[part]
-        top, exact = _in_float64(queries, variants, present, images, junk, m, rows)
-        subjects[rows], scores[rows] = _vote(gallery_labels.subjects[top], exact)
-    return Refined(subjects[:, 0].copy(), subjects, scores)
+        found[rows], similarities[rows] = _in_float64(queries, variants, present, images, junk, m, rows)
+    return Voters(found, similarities)
 
 
 def evaluate_refined(
@@ -306,9 +344,7 @@ def _vote(subjects: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndar
     Where a value is -inf there is no image.
     """
     subjects = np.where(values > -np.inf, subjects, -1)
-    largest = values[:, :, :1]
-    usable = np.isfinite(values) & (largest > 0)
-    weights = np.divide(values, largest, out=np.zeros_like(values), where=usable)
+    weights = _weights(values)
     candidates = subjects[:, 0]  # [B, m]
     m = candidates.shape[1]
     votes = candidates[:, :, None] == subjects.reshape(len(subjects), 1, -1)  # [B, m, (1 + l) * m]
@@ -322,3 +358,11 @@ def _vote(subjects: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndar
         np.where(member, np.take_along_axis(candidates, order, axis=1), -1),
         np.where(member, np.take_along_axis(scores, order, axis=1), 0.0),
     )
+
+
+def _weights(values: np.ndarray) -> np.ndarray:
+    """Similarities [B, 1 + l, m] over the largest of their source; 0 where there is no image or the largest is not
+    positive."""
+    largest = values[:, :, :1]
+    usable = np.isfinite(values) & (largest > 0)
+    return np.divide(values, largest, out=np.zeros_like(values), where=usable)

@@ -12,10 +12,11 @@ from dlcr.evaluation.labels import Labels, by_subject, images_of, own_images
 from dlcr.evaluation.metrics import Scores, prepare_both
 from dlcr.evaluation.nearest import nearest
 from dlcr.evaluation.protocols import SingleShot, compared_rows, joint_labels
-from dlcr.evaluation.refinement import Refined
+from dlcr.evaluation.refinement import Refined, Voters
 from dlcr.evaluation.similarity import Features, cosines, products
 
 TOP = 10  # ranks kept for the retrieval figures
+SHOWN = 5  # subjects whose features are kept, as many as in Fig. A5
 # How a ranking came about, by the end of its setting's name in the metrics: similarities alone, Algorithm 1,
 # k-reciprocal re-ranking.
 KINDS = {"plain": "", "refined": "_refined", "reranked": "_reranked"}
@@ -87,6 +88,46 @@ def rankings_table(case: Comparison, test: pd.DataFrame, refined: Refined | None
         correct = images.subjects[j] == labels.subjects[rows][row]  # junk is not among them
         parts.append((rows.start + row, rank + 1, j, values[row, rank], correct))
     return _ranked(case, test, parts, refined is not None)
+
+
+def votes_table(case: Comparison, test: pd.DataFrame, voters: Voters, refined: Refined) -> pd.DataFrame:
+    """What each source adds to the refined scores: a row a query, variant (-1 is the query itself) and rank (from 1).
+
+    Columns query and gallery (image IDs), variant, rank, subject (the gallery image's), similarity (cosine), vote
+    (`Voters.votes`) and counted: whether the subject is in S, the only ones whose votes are added.
+    """
+    query, source, rank = np.nonzero(voters.similarities > -np.inf)
+    images = voters.images[query, source, rank]
+    gallery = test.iloc[case.gallery[images]]
+    subjects = case.labels[1].subjects[images]
+    return pd.DataFrame(
+        {
+            "query": test["image_id"].to_numpy(dtype=object)[case.queries[query]],
+            "variant": (source - 1).astype(np.int16),
+            "rank": (rank + 1).astype(np.int16),
+            "gallery": gallery["image_id"].to_numpy(),
+            "subject": gallery["subject"].to_numpy(),
+            "similarity": voters.similarities[query, source, rank],
+            "vote": voters.votes()[query, source, rank],
+            "counted": (subjects[:, None] == refined.subjects[query]).any(axis=1),
+        }
+    )
+
+
+def features_table(case: Comparison, test: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """The L2-normalised features of `SHOWN` subjects that have queries, drawn by `seed`: their queries and gallery
+    images.
+
+    Columns image_id, split, subject, clothes, feature (a list of float32).
+    """
+    rows = np.concatenate([case.queries, case.gallery])
+    subjects = np.unique(test["subject"].to_numpy(dtype=str)[case.queries])
+    drawn = np.random.default_rng(seed).choice(subjects, min(SHOWN, len(subjects)), replace=False)
+    kept = test["subject"].iloc[rows].isin(drawn).to_numpy()
+    features = np.concatenate(case.features)[kept].astype(np.float32)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    table = test[["image_id", "split", "subject", "clothes"]].iloc[rows[kept]].reset_index(drop=True)
+    return table.assign(feature=list(features))
 
 
 def similarity_rankings(case: Comparison, test: pd.DataFrame, similarity: np.ndarray) -> pd.DataFrame:

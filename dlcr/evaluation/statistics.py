@@ -7,7 +7,6 @@ query first, so the intervals and tests speak about which queries were drawn, no
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 BATCH_VALUES = 4_000_000  # resampled values held at once: 32 MB
 
@@ -42,6 +41,8 @@ def bootstrap_interval(values: np.ndarray, n: int = 2000, seed: int = 0, level: 
     mean = float(values.mean())
     if len(values) == 1:
         return Interval(mean, mean, mean)  # one query can only be drawn again
+    from scipy import stats  # half a second, which stages that ask for no statistics need not pay
+
     result = stats.bootstrap(
         (values,),
         np.mean,
@@ -69,6 +70,8 @@ def paired_difference(a: np.ndarray, b: np.ndarray, n: int = 2000, seed: int = 0
     interval = bootstrap_interval(difference, n, seed, level)
     if len(difference) == 1 or not difference.any():
         return Difference(interval.mean, interval.low, interval.high, 1.0)  # flips don't change |mean|
+    from scipy import stats
+
     test = stats.permutation_test(
         (difference,),
         np.mean,

@@ -23,7 +23,7 @@ from dlcr.minicc import pretrain_scene
 from dlcr.minicc.outfits import COLOURS, FOOTWEAR_KINDS, LOWER_KINDS, PATTERNS, UPPER_KINDS
 from dlcr.minicc.people import HAIR_STYLES
 from dlcr.pretrain.pool import pool
-from dlcr.reid.augment import normalise
+from dlcr.reid.colours import normalise
 from dlcr.reid.models.resnet import mini_resnet
 from dlcr.runtime.progress import progress
 

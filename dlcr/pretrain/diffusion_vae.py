@@ -18,7 +18,7 @@ from torch.nn import functional
 from transformers import ResNetModel
 
 from dlcr.pretrain.diffusion_pool import CELL, Examples
-from dlcr.reid.augment import standardise_colours
+from dlcr.reid.colours import standardise_colours
 from dlcr.runtime.progress import progress
 
 LATENT_NOISE = 0.1

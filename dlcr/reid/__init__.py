@@ -1,7 +1,6 @@
-"""Re-identification models: what they are made of, how they train, and loading them again."""
+"""Re-identification models: what they are made of, and loading those that `dlcr.reid.train` trained."""
 
 from dlcr.reid.checkpoints import load_model
 from dlcr.reid.models import Batch, ReidModel, build_model, register_model
-from dlcr.reid.train import Recipe, train_run
 
-__all__ = ["Batch", "Recipe", "ReidModel", "build_model", "load_model", "register_model", "train_run"]
+__all__ = ["Batch", "ReidModel", "build_model", "load_model", "register_model"]

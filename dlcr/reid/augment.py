@@ -1,4 +1,4 @@
-"""Random augmentation of whole batches, and the normalisation of every model input (PEERS: CAL, "Images").
+"""Random augmentation of whole batches (PEERS: CAL, "Images").
 
 With probability one half each: enlarge by 1.125 and crop, mirror, erase a rectangle; kornia does the work. All random
 numbers of a batch are drawn before its images are touched, so that each of several processes augments its share of a
@@ -12,26 +12,14 @@ import torch
 from kornia.augmentation.container.params import ParamItem
 from torch import Tensor
 
+from dlcr.reid.colours import normalise
+
 ENLARGE = 1.125
 ERASED_AREA = (0.02, 0.4)
 ERASED_ASPECT = (0.3, 1 / 0.3)
 # CAL fills what it erases with (.4914, .4822, .4465), a colour meant for unnormalised images, after normalising;
 # kornia takes one number
 ERASED_VALUE = 0.4734
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
-
-
-def normalise(images: Tensor) -> Tensor:
-    """uint8 [B, H, W, 3] in RGB to float32 [B, 3, H, W], of mean 0 and deviation 1 on ImageNet."""
-    return standardise_colours(images.permute(0, 3, 1, 2).float() / 255)
-
-
-def standardise_colours(pictures: Tensor) -> Tensor:
-    """`normalise` for float [B, 3, H, W] in [0, 1]."""
-    mean = torch.tensor(MEAN, device=pictures.device)[:, None, None]
-    std = torch.tensor(STD, device=pictures.device)[:, None, None]
-    return (pictures - mean) / std
 
 
 def draw(count: int, size: tuple[int, int]) -> list[ParamItem]:

@@ -113,6 +113,49 @@ def train_run(
     recorded as the timing of `name`. Raises ValueError, before anything is trained, for data, weights or settings that
     cannot work, and for a loss that is no number.
     """
+    means, checkpoints = _train(name, recipe, dataset, generated, seeds, output, minimum, validate)
+    rmtree(checkpoints)
+    return means
+
+
+def train_ablations(
+    name: str,
+    recipes: Mapping[str, Recipe],
+    dataset: Path,
+    generated: Path,
+    seeds: list[int],
+    output: Path,
+    minimum: Mapping[str, float] | None = None,
+    validate: Validate | None = None,
+) -> None:
+    """`train_run` for each of the recipes, by the name of its folder in `output`.
+
+    Checkpoints stay until all are trained, so that a stopped run goes on with the ablation that it was at. The timing
+    of each is recorded as that of `<name>.<ablation>`, the seconds of all as those of `name`.
+    """
+    seconds, finished = 0.0, []
+    for ablation, recipe in recipes.items():
+        one = f"{name}.{ablation}"
+        means, checkpoints = _train(one, recipe, dataset, generated, seeds, output / ablation, minimum, validate)
+        seconds += means.get("seconds", np.nan)
+        finished.append(checkpoints)
+    for checkpoints in set(finished):
+        rmtree(checkpoints)
+    if np.isfinite(seconds):
+        timing.record("train", name, seconds=seconds)
+
+
+def _train(
+    name: str,
+    recipe: Recipe,
+    dataset: Path,
+    generated: Path,
+    seeds: list[int],
+    output: Path,
+    minimum: Mapping[str, float] | None,
+    validate: Validate | None,
+) -> tuple[dict[str, float], Path]:
+    """What `train_run` does and returns, and the folder of the checkpoints, which stay."""
     start = time.monotonic()
     load_code(recipe.code)
     frames = _try_model(recipe, dataset)
@@ -140,13 +183,13 @@ def train_run(
             facts = run_jobs(train_seed, [(job,) for job in jobs], workers, bar.update)
         for job in jobs if processes > 1 else ():
             facts.append(run_jobs(train_seed, _spread(job, processes), processes, bar.update)[0])
-    rmtree(checkpoints)
+    (checkpoints / "pixels.npy").unlink(missing_ok=True)  # gigabytes, for real datasets
     means = {key: float(np.nanmean([fact[key] for fact in facts])) for key in facts[0]} if all(facts) else {}
     if means:
         if not resumed:
             means["seconds"] = time.monotonic() - start
         timing.record("train", name, **means)
-    return means
+    return means, checkpoints
 
 
 def train_seed(job: Job, send: Send) -> dict[str, float]:

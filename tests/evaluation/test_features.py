@@ -8,7 +8,7 @@ from PIL import Image
 from dlcr.evaluation import extract_features
 from dlcr.evaluation.features import extract_tracklet_features
 from dlcr.reid import clips
-from dlcr.reid.augment import MEAN, STD
+from dlcr.reid.colours import MEAN, STD
 
 
 class Slices(torch.nn.Module):

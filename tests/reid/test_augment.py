@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from dlcr.reid.augment import ENLARGE, ERASED_VALUE, MEAN, STD, augment, draw, normalise
+from dlcr.reid.augment import ENLARGE, ERASED_VALUE, augment, draw
+from dlcr.reid.colours import MEAN, STD, normalise
 
 
 def images(count: int = 64, height: int = 24, width: int = 16) -> torch.Tensor:

@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from dlcr.reid import Recipe, build_model, train_run
+from dlcr.reid import build_model
+from dlcr.reid.train import Recipe, train_run
 from dlcr.reid.engine import Engine, process_count
 from dlcr.reid.models.base import Batch, ReidModel
 from dlcr.reid.train import join

@@ -18,7 +18,8 @@ from reid.test_models import OWN
 from safetensors.torch import load_file, save_file
 
 from dlcr.data import load_manifest, save_manifest
-from dlcr.reid import Recipe, build_model, load_model, train, train_run
+from dlcr.reid import build_model, load_model, train
+from dlcr.reid.train import Recipe, train_ablations, train_run
 from dlcr.reid.checkpoints import Progress, load_checkpoint, save_checkpoint
 from dlcr.reid.models import base
 from dlcr.reid.samples import load_samples
@@ -41,7 +42,8 @@ RECIPE = Recipe(
 KILLED = """
 from pathlib import Path
 import sys
-from dlcr.reid import Recipe, train, train_run
+from dlcr.reid import train
+from dlcr.reid.train import Recipe, train_run
 from dlcr.runtime import determinism
 determinism.set_up(1)
 train.SAVE_SECONDS = 0.0

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from narrow import show_only
 from typer.testing import CliRunner
 
 import stages.discriminate
@@ -58,13 +59,16 @@ def workplace(tmp_path, prepared, repository, monkeypatch) -> Path:
     params["outfits"] = {"minicc": params["outfits"]["minicc"]}
     for name in [name for name, item in params["generated"].items() if item["outfits"] != "minicc"]:
         del params["generated"][name]
+    params["queries"] = {"minicc": params["queries"]["minicc"]}
     params["discriminate"] |= {"steps": 4, "batch": 4, "variants": 1}
     sets = set(params["generated"]) | {"none"}
     params["runs"] = {name: item for name, item in params["runs"].items() if item["generated"] in sets}
     params["evaluations"] = {
-        name: item for name, item in params["evaluations"].items() if item["run"] in params["runs"]
+        name: item
+        for name, item in params["evaluations"].items()
+        if item["run"] in params["runs"] and item["queries"] in ("none", "queries-minicc")
     }
-    params["report"] |= {"a1": {"1": "baseline"}, "a3": {}, "a4": {}, "a5": {}}
+    show_only(params, "baseline")
     params["inpaint"] |= {"steps": 2, "block": 4, "dtype": "float32"}
     params["queries"]["minicc"] |= {"steps": 1, "variants": 2}
     params["k"] = 2

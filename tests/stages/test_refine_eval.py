@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 import torch
 import yaml
+from narrow import show_only
 from safetensors.torch import save_file
 
 from dlcr.data import GENERATED_SCHEMA, IMAGE_SCHEMA, encode_png, load_manifest, save_manifest, write_shard
@@ -97,8 +98,7 @@ def template(tmp_path_factory, repository):
         "geff": {"run": "progressive", "dataset": "minicc", "queries": "queries-minicc", "faces": "minicc"},
     }
     params["faces"] = {"minicc": {"dataset": "minicc"}}
-    params["report"] |= {table: {} for table in ("t3", "ccfa", "combinations", "a3", "a4")}
-    params["report"] |= {"a1": {"5": "progressive"}, "a5": {"progressive": "progressive"}}
+    show_only(params, "progressive")
     (root / "params.yaml").write_text(yaml.safe_dump(params))
     return root
 
@@ -158,7 +158,10 @@ def test_the_same_bytes_twice_and_times_outside_the_outputs(evaluated, project):
     before = {path.name: path.read_bytes() for path in evaluated.iterdir()}
     refine_eval.main("progressive")
     assert {path.name: path.read_bytes() for path in evaluated.iterdir()} == before
-    assert set(before) == {"metrics.json", "per_query.parquet", "rankings.parquet"}
+    assert set(before) == {
+        "metrics.json",
+        *(f"{name}.parquet" for name in ("features", "per_query", "rankings", "votes")),
+    }
     times = json.loads((project / ".dlcr/timings/refine@progressive.json").read_text())
     assert times["images"] == 2 * 12
     times = json.loads((project / ".dlcr/timings/refine-eval@progressive.json").read_text())

@@ -19,7 +19,7 @@ ENTRY = {
     "model": "cal-mini", "settings": {"clothes_from_epoch": 0}, "size": (32, 16), "epochs": 1, "learning_rate": 1e-3,
     "weight_decay": 0.0, "milestones": [], "identities": 2, "images": 2, "progressive_every": 1, "precision": "float32",
     "warmup": 0, "accumulate": 1,
-    "clip": 0.0, "select": "last",
+    "clip": 0.0, "select": "last", "ablations": {},
 }  # fmt: skip
 
 
@@ -55,6 +55,7 @@ def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             "wide": SimpleNamespace(**{**ENTRY, "identities": 3}),
             "best": SimpleNamespace(**{**ENTRY, "epochs": 2, "select": "validation"}),
             "own": SimpleNamespace(**{**ENTRY, "model": "own", "settings": {}}),
+            "two": SimpleNamespace(**{**ENTRY, "ablations": {"same": {}, "smooth": {"smoothing": 0.5}}}),
         },
         runs={
             "plain": SimpleNamespace(**run),
@@ -64,9 +65,23 @@ def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             "best": SimpleNamespace(**{**run, "model": "best"}),
             "own": SimpleNamespace(**{**run, "model": "own", "code": "own.py"}),
             "lost": SimpleNamespace(**{**run, "dataset": "lost"}),
+            "two": SimpleNamespace(**{**run, "model": "two"}),
         },
     )
     monkeypatch.setattr(train, "load_params", lambda: params)
+
+
+def test_a_run_with_ablations_trains_each_instead(tmp_path: Path) -> None:
+    """Their folders, and in each what a run with these settings gives."""
+    for name in ("two", "plain"):
+        result = CliRunner().invoke(train.app, [name])
+        assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in (tmp_path / "runs/two").iterdir()) == ["same", "smooth"]
+    whole, same, smooth = (tmp_path / "runs" / path / "seed-5" for path in ("plain", "two/same", "two/smooth"))
+    for file in ("model.safetensors", "config.json", "history.csv"):
+        assert (same / file).read_bytes() == (whole / file).read_bytes() != b""
+        assert (same / file).read_bytes() != (smooth / file).read_bytes()
+    assert json.loads((smooth / "config.json").read_text())["settings"]["smoothing"] == 0.5
 
 
 @pytest.mark.parametrize(("name", "seed"), [("plain", 5), ("own-seeds", 8)])
@@ -110,7 +125,7 @@ def test_the_best_epoch_on_validation_identities() -> None:
         ("own", "error: own.py: no such file; expected a Python file that registers a model"),
         (
             "unknown",
-            "error: params.yaml: runs has no 'unknown'; it has best, lost, own, own-seeds, paired, plain, wide",
+            "error: params.yaml: runs has no 'unknown'; it has best, lost, own, own-seeds, paired, plain, two, wide",
         ),
     ],
 )
