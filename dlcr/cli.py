@@ -3,10 +3,12 @@
 dlcr profile list
 dlcr profile use minicc
 dlcr import-released DIR --dataset prcc
+dlcr claims
 """
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -76,6 +78,22 @@ def import_strips(
     )
 
 
+@app.command("claims")
+def check_claims(
+    strict: Annotated[bool, typer.Option("--strict", help="Count what is undecided or was not run, too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print plain data instead of text.")] = False,
+) -> None:
+    """Hold the paper's statements against this run; the exit code says if one is contradicted (docs/claims.md)."""
+    from dlcr.reporting import claims  # loads the tables' libraries
+    from dlcr.reporting.build import load_results
+    from dlcr.runtime.timing import load_all
+
+    params = load_params()
+    found = claims.claims(params, load_results(Path(), params), load_all())
+    typer.echo(json.dumps(claims.records(found), indent=2, ensure_ascii=False) if as_json else claims.render(found))
+    raise typer.Exit(claims.exit_code(found, strict))
+
+
 @app.command()
 def targets(table: str) -> None:
     """Print the pipeline's stages that evaluate the rows of a TABLE (a key of params.report), for `dvc repro`."""
@@ -83,7 +101,7 @@ def targets(table: str) -> None:
     tables = params.report.tables()
     if table not in tables:
         raise ValueError(f"no table {table!r} in params.yaml's report; it has {', '.join(tables)}")
-    for name in sorted(set(tables[table].values())):
+    for name in sorted({place.partition("/")[0] for place in tables[table].values()}):
         typer.echo(f"{'private-' if name in params.private.evaluations else ''}refine-eval@{name}")
 
 

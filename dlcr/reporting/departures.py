@@ -80,7 +80,7 @@ def _run(params: Params):
     evaluation = next((params.report.a1[row] for row in "654321" if row in params.report.a1), None)
     if evaluation is None:
         raise ValueError("report.a1: no row 1 to 6; the report needs at least one")
-    return params.runs[params.evaluations[evaluation].run]
+    return params.runs[params.evaluations[evaluation.split("/")[0]].run]
 
 
 def _describer(params: Params, outfits: str) -> str:
@@ -89,7 +89,7 @@ def _describer(params: Params, outfits: str) -> str:
 
 
 def _queries(params: Params):
-    name = params.evaluations[params.report.a1["6"]].queries if "6" in params.report.a1 else "none"
+    name = params.evaluations[params.report.a1["6"].split("/")[0]].queries if "6" in params.report.a1 else "none"
     return None if name == "none" else params.queries[name.removeprefix("queries-")]
 
 

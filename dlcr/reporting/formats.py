@@ -1,8 +1,11 @@
-"""How numbers look: rounding, Markdown and CSV; the same bytes for the same table."""
+"""How numbers and tables look: rounding, CSV, Markdown and LaTeX; the same bytes for the same table."""
 
 import math
+import re
 
 import pandas as pd
+
+from dlcr.reporting.parts import Cell, Table
 
 GAP = "not run"
 """What stands in a table where there is no number."""
@@ -73,6 +76,65 @@ def markdown(table: pd.DataFrame, notes: list[str] = ()) -> bytes:
     lines += ["| " + " | ".join(_cell(value) for value in row) + " |" for row in table.itertuples(index=False)]
     lines += [line for note in notes for line in ("", _cell(note))]
     return ("\n".join(lines) + "\n").encode()
+
+
+LATEX = {
+    "\\": r"\textbackslash{}",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    **{character: f"{{{character}}}" for character in "[]*"},  # at a row's start they would be an option of \\
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": "$<$",
+    ">": "$>$",
+    "|": r"\textbar{}",
+    '"': "''",
+    "\u00a0": "~",
+    "–": "--",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "’": "'",
+}
+"""What stands in LaTeX for a character that means something else there."""
+
+
+def latex(table: Table) -> bytes:
+    """A table as LaTeX: a float with caption and label whose rules are booktabs', never wider than the page.
+
+    What readers see (`view`), texts escaped, gaps as `--`; columns with results are set flush right. The packages that
+    it needs stand in its first line.
+    """
+    columns = list(table.view.columns)
+    aligned = "".join("r" if any(map(_is_number, table.view[name])) else "l" for name in columns)
+    rows = [[_latex(name) for name in columns]]
+    rows += [[_latex(value) for value in row] for row in table.view.itertuples(index=False)]
+    head, *body = [" & ".join(row) + r" \\" for row in rows]
+    notes = [rf"\par\smallskip\parbox{{\textwidth}}{{\footnotesize {_latex(note)}}}" for note in table.notes]
+    lines = [
+        r"% needs \usepackage{booktabs, graphicx}",
+        r"\begin{table*}",
+        r"\centering",
+        rf"\caption{{{_latex(table.title)}}}",
+        rf"\label{{tab:{table.name}}}",
+        r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%",
+        rf"\begin{{tabular}}{{{aligned}}}",
+        *(r"\toprule", head, r"\midrule", *body, r"\bottomrule"),
+        r"\end{tabular}}",
+        *notes,
+        r"\end{table*}",
+    ]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Cell) and bool(re.match(r"[+<-]?\d", value.text))
+
+
+def _latex(value: object) -> str:
+    if is_gap(value) or (isinstance(value, Cell) and value.mark == "not run"):
+        return "--"
+    text = re.sub(r"[^\S\u00a0]+", " ", str(value))
+    escaped = "".join(LATEX.get(character, character if character.isprintable() else "") for character in text)
+    return re.sub(r"(?<![\w.-])-(?=\d)", "$-$", escaped)  # a minus, not a hyphen
 
 
 def _cell(value: object) -> str:

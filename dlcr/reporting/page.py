@@ -1,52 +1,94 @@
-"""The page: one self-contained HTML file made from `templates/page.html.j2`; no network, no script, images
-inside.
+"""The page: one self-contained HTML file made from `templates/`; no network, pictures inside.
 
-Texts of models are untrusted: the template escapes everything that it is given.
+Texts of models are untrusted: the template escapes everything that it is given, the script writes text only, and the
+page's content security policy lets nothing run or load but the style and the script that it was made with.
 """
 
+import re
 from base64 import b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
+from importlib.resources import files
+from typing import Any
 
 import jinja2
-import pandas as pd
 import yaml
+from markupsafe import Markup
 
 from dlcr.params import Params, file_content
-from dlcr.reporting import views
+from dlcr.reporting.browser import RIGHT, Browsers, fit, script_data
 from dlcr.reporting.departures import departures
-from dlcr.reporting.figures import Retrieval, Sample
 from dlcr.reporting.formats import interval, is_gap, number, signed, spread
-from dlcr.reporting.paper import DISAGREEMENTS, ORACLE
-from dlcr.reporting.sheets import CATEGORIES, RETRIEVAL_RULE, SAMPLE_RULE
+from dlcr.reporting.paper import ORACLE
+from dlcr.reporting.parts import Cell, Claim, Picture, Table
+from dlcr.reporting.sheets import CATEGORIES
+from dlcr.reporting.views import probability
 
+LIMIT, PICTURES = 15_000_000, 6_000_000
+"""Bytes: the page has fewer, its figures at most so many. The browsers show what then still fits."""
 ALIGNMENT = {"words": "words", "upper": "upper", "lower": "lower", "footwear": "footwear", "all": "any item"}
 MIME = {"svg": "image/svg+xml", "png": "image/png"}
+GROUPS = {
+    "What each part contributes": ("a1", "a5", "a8", "guidance", "combinations"),
+    "Methods and models": ("t2", "t3", "ccfa-main", "ccfa"),
+    "Prompts": ("a3", "a4"),
+    "Data and domains": ("t1", "t4"),
+    "Everything": ("settings",),
+}
+"""The tables by heading; those of no group stand under the last one, timings and quality in sections of their own."""
+FIGURES = {
+    "fig-1": "Figure 1 (left)",
+    "fig-a3": "Figure A3",
+    "fig-a4": "Figure A4",
+    "fig-a5": "Figure A5",
+    "fig-a6": "Figure A6",
+    "fig-a7": "Figure A7",
+    "fig-a8": "Figure A8",
+    "schedule": "the progressive schedule",
+    "training": "the training losses",
+}
+"""What the page says is missing where it is. `a1`, the headline, stands on top."""
+INTERVAL = "95 % interval"
+LONG = 24
+"""Characters from which on a text needs a wide column."""
+VERDICTS = {"supported": "✓", "contradicted": "✗", "undecided": "?", "not run": "–"}
+KINDS = {**CATEGORIES, RIGHT: "both right"}
 
 
 @dataclass(frozen=True)
 class Page:
-    """What the page shows: tables as `dlcr.reporting.tables` makes them, those of `compared` as text already, `files`
-    of the report with its figures."""
+    """What the page shows.
+
+    tables and pictures by name, in the order of the page. provenance: as in provenance.json. shares: as from
+    `tables.gain_shares`. stages: scores of the single stages, {} without known truth. counts: queries by category of
+    `sheets.CATEGORIES`, and all `queries`; {} where rows 1 and 6 were not run.
+    """
 
     params: Params
-    a1: pd.DataFrame
+    tables: dict[str, Table]
+    pictures: dict[str, Picture]
+    claims: list[Claim]
+    provenance: dict[str, Any]
     shares: dict
-    settings: pd.DataFrame
-    compared: dict[str, pd.DataFrame]
-    quality: pd.DataFrame
     stages: dict
-    samples: list[Sample]
-    retrievals: list[Retrieval]
     counts: dict
-    a5: pd.DataFrame
-    a6: pd.DataFrame
-    wall: pd.DataFrame
-    files: dict[str, bytes]
-    notes: dict[str, list[str]]
+    browsers: Browsers
 
 
 def render(page: Page) -> bytes:
-    """The page as UTF-8 HTML."""
+    """The page as UTF-8 HTML of less than `LIMIT` bytes; the browsers hold as much as leaves it so.
+
+    Raises ValueError if tables and texts alone are larger.
+    """
+    room = LIMIT - len(_render(page, Browsers()))
+    content = _render(page, fit(page.browsers, room))
+    if len(content) >= LIMIT:
+        raise ValueError(f"the page has {len(content)} bytes without its browsers, expected less than {LIMIT}")
+    return content
+
+
+def _render(page: Page, browsers: Browsers) -> bytes:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("dlcr.reporting"),
         autoescape=True,
@@ -54,61 +96,137 @@ def render(page: Page) -> bytes:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    rows = page.a1.to_dict("records")
+    environment.tests["structured"] = _structured
+    style, script = (
+        (files("dlcr.reporting") / "templates" / f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js")
+    )
+    params, report = page.params, page.params.report
+    tables = {name: table_of(table) for name, table in page.tables.items()}
     text = environment.get_template("page.html.j2").render(
-        dataset=page.params.report.dataset,
-        generated=page.params.report.samples,
-        private=page.params.report.dataset in page.params.private.datasets,
+        style=Markup(style),
+        script=Markup(script),
+        policy=policy(style, script),
+        report=report,
+        private=report.dataset in params.private.datasets,
         headlines=headlines(page),
-        a1=[_a1_row(row) for row in rows],
-        not_run=[row["row"] for row in rows if is_gap(row["top1"])],
-        notes=page.notes,
-        disagreements=DISAGREEMENTS,
         share=_share_sentence(page.shares),
-        samples=page.samples,
-        sample_rule=SAMPLE_RULE,
-        retrievals=page.retrievals,
-        retrieval_rule=RETRIEVAL_RULE,
+        claims=claim_rows(page.claims),
+        verdicts=[(name, sign, sum(claim.outcome == name for claim in page.claims)) for name, sign in VERDICTS.items()],
+        headline=tables.get("a1"),
+        groups=grouped(tables),
+        quality=tables.get("quality"),
+        timings=[table for table in tables.values() if table["folder"] == "timings"],
+        pictures=picture_rows(page.pictures),
+        not_drawn=[title for name, title in FIGURES.items() if name not in page.pictures],
+        browsers=browsers,
+        data=script_data(browsers),
+        kinds=KINDS,
         counts=page.counts,
-        categories=CATEGORIES,
-        stages=_stage_rows(page.stages),
-        settings=_table(views.view_settings(page.settings)),
-        compared={name: _table(view) for name, view in page.compared.items()},
-        quality=_table(views.view_quality(page.quality)),
-        a5=_table(views.view_a5(page.a5)),
-        a6=_table(views.view_a6(page.a6)),
-        wall=_table(views.view_wall(page.wall)),
-        departures=departures(page.params),
-        parameters=yaml.safe_dump(file_content(page.params), sort_keys=False, allow_unicode=True, width=100),
-        images={name: _data_uri(name, content) for name, content in page.files.items() if name.startswith("figures/")},
+        stages=stage_rows(page.stages),
+        provenance={key: value for key, value in page.provenance.items() if key != "evaluations"},
+        evaluations=evaluation_rows(page),
+        parameters=yaml.safe_dump(file_content(params), sort_keys=False, allow_unicode=True, width=100),
+        departures=departures(params),
     )
     return text.encode()
 
 
+def _structured(value: object) -> bool:
+    """Whether a fact of the provenance needs lines of its own: a mapping, or a list of mappings, that is not empty."""
+    if isinstance(value, Mapping):
+        return bool(value)
+    return isinstance(value, list | tuple) and any(isinstance(item, Mapping) for item in value)
+
+
+def policy(style: str, script: str) -> str:
+    """The content security policy that lets this style and this script through, and pictures inside the page."""
+    hashes = [b64encode(sha256(text.encode()).digest()).decode() for text in (style, script)]
+    return (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{hashes[0]}'; script-src 'sha256-{hashes[1]}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def anchor(evaluation: str) -> str:
+    """The ID of an evaluation's provenance on the page."""
+    return "evaluation-" + evaluation.replace("/", "--")
+
+
+def table_of(table: Table) -> dict[str, Any]:
+    """A table for the template: its rows hold dicts of text, detail (what stands below), kind and href.
+
+    A column of 95 % intervals goes below its numbers: the page is narrower than a CSV file.
+    """
+    view = table.view
+    intervals = {name.replace(INTERVAL, "This run", 1): name for name in view.columns if name.startswith(INTERVAL)}
+    below = {number: name for number, name in intervals.items() if number in view.columns}
+    columns = [name for name in view.columns if name not in below.values()]
+    return {
+        "name": table.name,
+        "title": table.title,
+        "folder": table.folder,
+        "notes": [*table.notes, *(["Below a number of this run: its 95 % interval."] if below else [])],
+        "columns": [name.replace("top-1", "top\u20111") for name in columns],
+        "rows": [
+            [_cell(row[name], row[below[name]] if name in below else "") for name in columns]
+            for row in view.to_dict("records")
+        ],
+    }
+
+
+def _cell(value: object, below: object = "") -> dict[str, str]:
+    """A number's interval and p value, which it has in brackets, go below it."""
+    text = "–" if is_gap(value) else str(value)
+    if not isinstance(value, Cell):
+        return {"text": text, "detail": "", "kind": "text" if len(text) > LONG else "", "href": ""}
+    parts = re.fullmatch(r"([^()]+) \((.+)\)", text)
+    detail = parts[2] if parts else str(below)
+    return {
+        "text": parts[1] if parts else text,
+        "detail": "" if detail in ("–", text) else detail,
+        "kind": value.mark.replace(" ", "-"),
+        "href": f"#{anchor(value.source)}" if value.source else "",
+    }
+
+
+def grouped(tables: dict[str, dict]) -> list[tuple[str, list[dict]]]:
+    """(heading, tables) of the section of tables, without the headline; a group without tables is left out."""
+    left = {
+        name: table for name, table in tables.items() if table["folder"] == "tables" and name not in ("a1", "quality")
+    }
+    found = {heading: [left.pop(name) for name in names if name in left] for heading, names in GROUPS.items()}
+    list(found.values())[-1].extend(left.values())
+    return [(heading, group) for heading, group in found.items() if group]
+
+
 def headlines(page: Page) -> list[dict[str, str]]:
-    """The numbers on top of the page: label, value, detail; "not run" where there is none."""
-    rows = page.a1.set_index("row").to_dict("index")
+    """The numbers on top of the page: label, value, detail, href; "not run" where there is none."""
+    rows = page.tables["a1"].numbers.set_index("row").to_dict("index")
     base, full, bound = rows["1"], rows["6"], rows[ORACLE]
     share = page.shares.get("top1", {})
+    source = {row: f"#{anchor(name)}" for row, name in page.params.report.a1.items()}
     shown = [
         (
             "Baseline top-1",
             spread(base["top1"], base["top1_std"]),
             f"row 1; paper {number(base['paper_top1'])} on PRCC",
+            source.get("1", ""),
         ),
         (
             "DLCR top-1",
             spread(full["top1"], full["top1_std"]),
             f"row 6, everything on; paper {number(full['paper_top1'])} on PRCC",
+            source.get("6", ""),
         ),
-        ("Gain in top-1", signed(full["top1_difference"], gap="not run"), _gain_detail(base, full)),
+        ("Gain in top-1", signed(full["top1_difference"], gap="not run"), _gain_detail(base, full), "#a1"),
         (
             "Share of the oracle’s gain",
             "not run" if is_gap(share.get("share")) else f"{100 * share['share']:.0f}\u00a0%",
             f"row 5; the oracle reaches {number(bound['top1'])}",
+            source.get(ORACLE, ""),
         ),
     ]
-    return [dict(zip(("label", "value", "detail"), item, strict=True)) for item in shown]
+    return [dict(zip(("label", "value", "detail", "href"), item, strict=True)) for item in shown]
 
 
 def _gain_detail(base: dict, full: dict) -> str:
@@ -116,38 +234,7 @@ def _gain_detail(base: dict, full: dict) -> str:
     if is_gap(full["top1_difference"]):
         return f"paper {paper}"
     ends = interval(full["top1_difference_low"], full["top1_difference_high"])
-    return f"95 % interval {ends}, {views.probability(full['top1_p'])}; paper {paper}"
-
-
-def _a1_row(row: dict) -> dict:
-    """One line of the page's Table A1: what it is, and for each measure paper, this run, interval,
-    difference."""
-    extras = {
-        "llm_prompts": "LLM prompts",
-        "progressive_learning": "progressive",
-        "prediction_refinement": "refined",
-    }
-    cells = []
-    for measure in ("top1", "map"):
-        difference = signed(row[f"{measure}_difference"])
-        ends = interval(row[f"{measure}_difference_low"], row[f"{measure}_difference_high"], gap="")
-        cells.append(
-            {
-                "paper": number(row[f"paper_{measure}"], gap="–"),
-                "run": spread(row[measure], row[f"{measure}_std"]),
-                "interval": interval(row[f"{measure}_low"], row[f"{measure}_high"], gap=""),
-                "difference": difference,
-                "detail": f"{ends}; {views.probability(row[f'{measure}_p'])}" if ends else "",
-            }
-        )
-    return {
-        "row": row["row"],
-        "data": row["generated_data"],
-        "run": not is_gap(row["top1"]),
-        "oracle": row["row"] == ORACLE,
-        "extras": [text for key, text in extras.items() if row[key] == "yes"],
-        "measures": cells,
-    }
+    return f"95 % interval {ends}, {probability(full['top1_p'])}; paper {paper}"
 
 
 def _share_sentence(shares: dict) -> str:
@@ -168,44 +255,97 @@ def _share_sentence(shares: dict) -> str:
     )
 
 
-def _stage_rows(stages: dict) -> list[dict[str, str]]:
+def claim_rows(claims: list[Claim]) -> list[dict[str, Any]]:
+    """Claims for the template: the claim, its sign, its numbers in words, and its interval drawn (`strip`)."""
+    points = [claim for claim in claims if claim.unit.startswith("points")]  # what has its zero where nothing changes
+    reach = max((abs(end) for claim in points for end in _ends(claim)), default=0.0)
+    return [
+        {
+            "claim": claim,
+            "verdict": claim.outcome.replace(" ", "-"),
+            "sign": VERDICTS[claim.outcome],
+            "effect": _effect(claim, claim in points),
+            "detail": ", ".join(_certainty(claim)),
+            "strip": _strip(claim, reach) if claim in points else None,
+            "sources": [{"name": name, "href": f"#{anchor(name)}"} for name in claim.sources],
+        }
+        for claim in claims
+    ]
+
+
+def _ends(claim: Claim) -> list[float]:
+    return [value for value in (claim.effect, claim.low, claim.high) if not is_gap(value)]
+
+
+def _effect(claim: Claim, difference: bool) -> str:
+    value = signed(claim.effect) if difference else number(claim.effect, gap="–")
+    return value if is_gap(claim.effect) else f"{value} {claim.unit}"
+
+
+def _certainty(claim: Claim) -> list[str]:
+    ends = [] if is_gap(claim.low) else [f"95 % interval {interval(claim.low, claim.high)}"]
+    return ends + ([] if is_gap(claim.p) else [probability(claim.p)])
+
+
+def _strip(claim: Claim, reach: float) -> dict[str, float] | None:
+    """Places of the effect and its interval on a line from 0 to 100 whose middle is zero; None for a gap."""
+    if is_gap(claim.effect) or reach <= 0:
+        return None
+    low, high = (claim.effect if is_gap(end) else end for end in (claim.low, claim.high))
+    return {
+        name: round(50 + 46 * value / reach, 1) for name, value in (("low", low), ("at", claim.effect), ("high", high))
+    }
+
+
+def picture_rows(pictures: dict[str, Picture]) -> dict[str, dict[str, str]]:
+    """Pictures for the template, by name; those beyond `PICTURES` bytes in all have no `uri`."""
+    left, found = PICTURES, {}
+    for name, picture in pictures.items():
+        uri = f"data:{MIME[picture.kind]};base64,{b64encode(picture.content).decode()}"
+        if len(uri) > left:
+            uri = ""
+        left -= len(uri)
+        found[name] = {
+            "name": name,
+            "title": picture.title,
+            "alt": picture.alt,
+            "caption": picture.caption,
+            "file": f"figures/{picture.name}.{picture.kind}",
+            "uri": uri,
+        }
+    return found
+
+
+def evaluation_rows(page: Page) -> list[dict[str, Any]]:
+    """What a link of a number leads to: every evaluation that has provenance, or that a number or claim names."""
+    known = page.provenance.get("evaluations", {})
+    cells = (value for table in page.tables.values() for value in table.view.to_numpy(dtype=object).ravel())
+    named = {value.source for value in cells if isinstance(value, Cell) and value.source}
+    named |= {name for claim in page.claims for name in claim.sources} | set(page.params.report.a1.values())
+    return [{"name": name, "id": anchor(name), "facts": known.get(name)} for name in sorted({*known, *named})]
+
+
+def stage_rows(stages: dict) -> list[dict[str, str]]:
     """Stage scores as lines: stage, score, value, basis."""
     if not stages:
         return []
     rows = []
 
     def add(stage: str, score: str, value: float, basis: str) -> None:
-        rows.append(
-            {
-                "stage": stage,
-                "score": score,
-                "value": number(value, gap="–") + ("" if is_gap(value) else "\u00a0%"),
-                "basis": basis,
-            }
-        )
+        percent = number(value, gap="–") + ("" if is_gap(value) else "\u00a0%")
+        rows.append({"stage": stage, "score": score, "value": percent, "basis": basis})
 
     for split, item in stages["masks"].items():
-        add(
-            "parse",
-            f"mask IoU of the clothes, split {split}",
-            item["iou"],
-            f"{item['images']} images, {item['empty']} without a mask",
-        )
-    for stage, name, title in (
-        ("describe", "descriptions", "descriptions"),
-        ("summarize", "outfits", "outfit texts"),
-    ):
+        basis = f"{item['images']} images, {item['empty']} without a mask"
+        add("parse", f"mask IoU of the clothes, split {split}", item["iou"], basis)
+    for stage, name, title in (("describe", "descriptions", "descriptions"), ("summarize", "outfits", "outfit texts")):
         item = stages[name]
         for part in ("upper", "lower", "footwear", "all"):
             where = "in all parts" if part == "all" else f"for {part}"
             add(stage, f"{title} equal to the truth {where}", item[part], f"{item['texts']} texts")
     item = stages["variants"]
-    add(
-        "inpaint",
-        "variants with every pixel outside the mask unchanged",
-        item["outside_identical"],
-        f"{item['variants']} variants, {item['skipped']} skipped",
-    )
+    basis = f"{item['variants']} variants, {item['skipped']} skipped"
+    add("inpaint", "variants with every pixel outside the mask unchanged", item["outside_identical"], basis)
     item = stages["prompt_alignment"]
     basis = f"{item['images']} sampled variants, {item['items']} visible items in all"
     for part, what in ALIGNMENT.items():
@@ -217,11 +357,3 @@ def _stage_rows(stages: dict) -> list[dict[str, str]]:
             what = f"{name}: held-out images told from generated ones at t = {times}"
             add("discriminate", what, accuracy, "half of each; 50\u00a0% is chance")
     return rows
-
-
-def _table(view: pd.DataFrame) -> dict[str, list]:
-    return {"columns": list(view.columns), "rows": view.to_numpy(dtype=object).tolist()}
-
-
-def _data_uri(name: str, content: bytes) -> str:
-    return f"data:{MIME[name.rsplit('.', 1)[1]]};base64,{b64encode(content).decode()}"

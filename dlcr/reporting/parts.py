@@ -1,6 +1,7 @@
 """What the report is made of, as plain data: tables of cells, pictures and claims.
 
-Those who make them (`catalogue`, `figures`, `claims`) and those who show them (Markdown, LaTeX, CSV, the page) meet here.
+Those who make them (`catalogue`, `figures`, `claims`) and those who show them (Markdown, LaTeX, CSV, the page) meet
+here.
 """
 
 from dataclasses import dataclass, field
@@ -16,8 +17,8 @@ Outcome = Literal["supported", "contradicted", "undecided", "not run"]
 class Cell:
     """A table's cell as text, and where its number comes from.
 
-    mark: reported by a paper, measured by this run, made by a run whose scores mean nothing (profile smoke), or a gap; ""
-    for what is no result. source: the evaluation that measured it, whose provenance the page shows.
+    mark: reported by a paper, measured by this run, made by a run whose scores mean nothing (profile smoke), or a gap;
+    "" for what is no result. source: the evaluation that measured it, whose provenance the page shows.
     """
 
     text: str

@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 QUERY_COLUMNS = ["seed", "setting", "kind", "image_id", "subject", "hit", "ap"]
@@ -26,8 +27,8 @@ class Result:
         return "cc" if "cc" in self.metrics["mean"] else "general"
 
 
-def load_result(folder: Path) -> Result | None:
-    """The evaluation in a folder, or None if it was not run (there is no such folder).
+def load_result(folder: Path, name: str | None = None) -> Result | None:
+    """The evaluation in a folder, or None if it was not run (there is no such folder); `name` replaces the folder's.
 
     Raises ValueError naming the file that is missing, unreadable or lacks a key or column.
     """
@@ -41,7 +42,7 @@ def load_result(folder: Path) -> Result | None:
     for key in ("seeds", "mean", "std"):
         if key not in metrics:
             raise ValueError(f"{source}: no key {key!r}; it has {', '.join(metrics)}")
-    return Result(folder.name, folder, metrics, _read(folder / "per_query.parquet", QUERY_COLUMNS))
+    return Result(name or folder.name, folder, metrics, _read(folder / "per_query.parquet", QUERY_COLUMNS))
 
 
 def load_rankings(result: Result) -> pd.DataFrame:
@@ -63,6 +64,16 @@ def per_query(result: Result, kind: str) -> pd.DataFrame:
         raise ValueError(f"{result.folder / 'per_query.parquet'}: no {kind} queries of setting {setting!r}")
     table = rows.groupby("image_id", sort=True)[["hit", "ap"]].mean() * 100
     return table.rename(columns={"hit": "top1", "ap": "map"})
+
+
+def aligned(*columns: pd.Series) -> list[np.ndarray]:
+    """The same queries of several evaluations in the same order; ValueError if they do not have the same queries."""
+    first = columns[0].sort_index()
+    for column in columns[1:]:
+        if set(column.index) != set(first.index):
+            example = min(set(column.index) ^ set(first.index))
+            raise ValueError(f"evaluations of one table need the same queries; {example!r} is not in all of them")
+    return [column.reindex(first.index).to_numpy(float) for column in columns]
 
 
 def _read(source: Path, columns: list[str]) -> pd.DataFrame:

@@ -5,14 +5,16 @@ Masks against the true label maps, texts against the true outfits, generated var
 pixels and against their own prompts. All shares are in percent.
 """
 
+import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from dlcr.data import decode_grey, open_generated, open_images, open_masks
+from dlcr.data import decode_grey, load_manifest, open_generated, open_images, open_masks
 from dlcr.inpainting.quality import word_hits
+from dlcr.params import Params
 from dlcr.prompts import Describer, describe, load_describer, vote
 from dlcr.runtime.seeds import seed_of
 
@@ -21,6 +23,53 @@ PARTS = {"upper": 4, "lower": 5, "footwear": 6}
 ALIGNMENT_SAMPLE = 500
 VISIBLE_PIXELS = 12
 """A body part counts for prompt alignment from this many of its pixels inside the mask."""
+
+
+def stage_scores(root: Path, params: Params) -> dict[str, dict]:
+    """Scores of the single stages; {} for a dataset without known truth (every real one)."""
+    dataset, generated = params.report.dataset, params.report.samples
+    if not (root / "data" / dataset / "truth").is_dir():
+        return {}
+    manifest, outfits = load_manifest(root / "data" / dataset), params.generated[generated].outfits
+    return {
+        "masks": mask_scores(root, dataset, manifest),
+        **prompt_scores(root, dataset, params.outfits[outfits].descriptions, outfits),
+        "variants": variant_scores(root, dataset, generated),
+        "prompt_alignment": prompt_alignment(
+            root,
+            dataset,
+            generated,
+            params.models.describers[params.models.judge],
+            params.describe.model_dump(),
+            params.seed,
+            oracle_of(root, params, generated),
+        ),
+        "discriminators": _discriminator_scores(root, params),
+    }
+
+
+def _discriminator_scores(root: Path, params: Params) -> dict[str, dict[str, float]]:
+    """By discriminator and timesteps, the held-out images that it tells from generated ones, in percent."""
+    found = {}
+    for name in params.discriminators:
+        path = root / "discriminators" / name / "scores.json"
+        if path.is_file():
+            bands = json.loads(path.read_text(encoding="utf-8"))["bands"]
+            found[name] = {f"{band['first']} to {band['last']}": 100 * band["accuracy"] for band in bands}
+    return found
+
+
+def oracle_of(root: Path, params: Params, generated: str) -> str | None:
+    """The oracle set with the same outfits on the same images as a generated set, None if none has been made."""
+    wanted = params.generated[generated]
+    same = (
+        name
+        for name, item in sorted(params.generated.items())
+        if item.kind == "oracle"
+        and (item.dataset, item.outfits) == (wanted.dataset, wanted.outfits)
+        and (root / "generated" / name).is_dir()
+    )
+    return next(same, None)
 
 
 def true_labels(root: Path, dataset: str) -> Callable[[str], np.ndarray]:

@@ -1,5 +1,7 @@
-"""The tables: paper beside this run, with intervals; a row that was not run stays empty (NaN), it never
-becomes a zero."""
+"""Tables of single things: datasets, generated sets, the quality gate, every evaluation in every setting, and times.
+
+What was not run, made or timed stays empty (NaN), it never becomes a zero.
+"""
 
 from collections.abc import Mapping
 
@@ -9,130 +11,37 @@ import pandas as pd
 from dlcr.data import Generated
 from dlcr.data.shards import MEASURES as QUALITY_MEASURES
 from dlcr.evaluation.runs import KINDS
-from dlcr.evaluation.statistics import bootstrap_interval, paired_difference
-from dlcr.reporting.paper import A1, A3, A4, A5, A6, ORACLE, paper_table
-from dlcr.reporting.results import Result, per_query
+from dlcr.reporting.measured import ENDS, MEASURES, Compare, means
+from dlcr.reporting.paper import A5, A6, ORACLE, T1, paper_table
+from dlcr.reporting.results import Result, aligned, per_query
 
-MEASURES = ("top1", "map")
-NEEDED = {
-    "plain": "clothes-changing queries",
-    "refined": "a query set for refinement",
-    "reranked": "`rerank: true`",
-}
-"""What an evaluation lacks that has no scores of a kind."""
 QUALITY = (*QUALITY_MEASURES, "alignment")
 SETTINGS = tuple(main + end for main in ("cc", "sc", "general") for end in (*KINDS.values(), "_single_shot"))
+COUNTS = ("original_images", "generated_images", "subjects", "clothes", "queries", "gallery")
+"""What Table 1 counts of a dataset of this run; subjects and clothes are those of training."""
+TOTAL = "Total"
+A5_KEYS = ("concat", "progressive")
 
 
-def table_a1(results: Mapping[str, Result | None], bootstrap: int, seed: int) -> pd.DataFrame:
-    """Table A1: each of the paper's six rows and the oracle bound beside this run's evaluation of it.
+def table_datasets(counts: Mapping[str, Mapping[str, object]]) -> pd.DataFrame:
+    """Table 1: the paper's datasets and this run's, a row each, and the total of generated images.
 
-    Args:
-        results: row ("1" to "6", "oracle") to its evaluation, None or absent if not run. Row 6 takes the
-            refined metrics.
-        bootstrap: resamples of the queries behind every interval.
-        seed: of the resampling.
-
-    Returns one row a table row: what it is, `paper_top1`, `paper_map`, and for each measure (percent) its
-    mean over seeds, standard deviation, 95 % interval over queries, difference to row 1 with paired interval
-    and p value; NaN if not run.
-
-    Raises ValueError for a row that the table does not have.
+    counts: by the dataset's name (the paper's where it is one of its datasets) `data` and `set`, its names in
+    params.yaml, `private`, and those of COUNTS that there are. Columns `dataset`, the paper's `paper_original_images`,
+    `paper_generated_images` and `paper_released`, and what `counts` holds.
     """
-    paper = paper_table(A1).set_index("row", drop=False)
-    unknown = sorted(set(results) - {*paper.index, ORACLE})
-    if unknown:
-        raise ValueError(f"report.a1: no row {unknown[0]!r} in Table A1; it has {', '.join(paper.index)}, {ORACLE}")
-    base = results.get("1")
+    lines = {line.pop("dataset"): line for line in paper_table(T1).to_dict("records")}
     rows = []
-    for key in (*paper.index, ORACLE):
-        kind, result = "refined" if key == "6" else "plain", results.get(key)
-        row = _described(key, paper) | {"evaluation": result.name if result else None}
-        if result is not None:
-            row |= compared(result, kind, None if key == "1" else base, bootstrap, seed)
-        rows.append(row)
-    columns = [
-        "row",
-        "generated_data",
-        "llm_prompts",
-        "progressive_learning",
-        "prediction_refinement",
-        "evaluation",
-        "seeds",
-        "queries",
-    ]
-    for measure in MEASURES:
-        columns += [f"paper_{measure}", *(f"{measure}{end}" for end in ENDS)]
-    return pd.DataFrame(rows).reindex(columns=columns)
-
-
-ENDS = ("", "_std", "_low", "_high", "_difference", "_difference_low", "_difference_high", "_p")
-
-
-def _described(key: str, paper: pd.DataFrame) -> dict:
-    if key == ORACLE:
-        return {
-            "row": ORACLE,
-            "generated_data": "oracle: rendered in the right clothes (upper bound)",
-            "llm_prompts": "yes",
-            "progressive_learning": "yes",
-            "prediction_refinement": "no",
-        }
-    row = paper.loc[key].to_dict()
-    return row | {"paper_top1": float(row.pop("top1")), "paper_map": float(row.pop("map"))}
-
-
-def _measured(result: Result, kind: str) -> dict:
-    setting = result.setting + KINDS[kind]
-    if setting not in result.metrics["mean"]:
-        raise ValueError(
-            f"{result.folder / 'metrics.json'}: no setting {setting!r}: this row needs an evaluation with "
-            f"{NEEDED[kind]}"
-        )
-    row = {"seeds": len(result.metrics["seeds"])}
-    for measure in MEASURES:
-        row[measure] = result.metrics["mean"][setting][measure]
-        row[f"{measure}_std"] = result.metrics["std"][setting][measure] if row["seeds"] > 1 else np.nan
-    return row
-
-
-def compared(result: Result, kind: str, base: Result | None, bootstrap: int, seed: int) -> dict:
-    """A result's means, number of queries and intervals, and its differences to `base`, plain, if there is one."""
-    row = _measured(result, kind)
-    values = per_query(result, kind)
-    row["queries"] = len(values)
-    for measure in MEASURES:
-        row |= _interval(values[measure], measure, bootstrap, seed)
-        if base is not None:
-            row |= _difference(values[measure], per_query(base, "plain")[measure], measure, bootstrap, seed)
-    return row
-
-
-def _interval(values: pd.Series, measure: str, bootstrap: int, seed: int) -> dict:
-    found = bootstrap_interval(values.to_numpy(float), bootstrap, seed)
-    return {f"{measure}_low": found.low, f"{measure}_high": found.high}
-
-
-def _difference(values: pd.Series, base: pd.Series, measure: str, bootstrap: int, seed: int) -> dict:
-    a, b = aligned(values, base)
-    paired = paired_difference(a, b, bootstrap, seed)
-    return {
-        f"{measure}_difference": paired.mean,
-        f"{measure}_difference_low": paired.low,
-        f"{measure}_difference_high": paired.high,
-        f"{measure}_p": paired.p_value,
-    }
-
-
-def aligned(*columns: pd.Series) -> list[np.ndarray]:
-    """The same queries of several evaluations in the same order; ValueError if they do not have the same
-    queries."""
-    first = columns[0].sort_index()
-    for column in columns[1:]:
-        if set(column.index) != set(first.index):
-            example = min(set(column.index) ^ set(first.index))
-            raise ValueError(f"evaluations of one table need the same queries; {example!r} is not in all of them")
-    return [column.reindex(first.index).to_numpy(float) for column in columns]
+    for dataset in dict.fromkeys([*(name for name in lines if name != TOTAL), *counts, TOTAL]):
+        row = {"dataset": dataset} | {f"paper_{name}": value for name, value in lines.get(dataset, {}).items()}
+        rows.append(row | dict(counts.get(dataset, {})))
+    columns = ["dataset", "paper_original_images", "paper_generated_images", "paper_released", "data", "set", "private"]
+    table = pd.DataFrame(rows).reindex(columns=[*columns, *COUNTS])
+    whole = [name for name in table.columns if name.endswith("images") or name in COUNTS]
+    table[whole] = table[whole].apply(pd.to_numeric).astype("Int64")
+    made = table["generated_images"].sum(min_count=1)
+    table.loc[table["dataset"] == TOTAL, "generated_images"] = made
+    return table
 
 
 def share_of_gain(base: np.ndarray, method: np.ndarray, oracle: np.ndarray, n: int, seed: int) -> dict[str, float]:
@@ -174,47 +83,9 @@ def table_settings(results: Mapping[str, Result | None]) -> pd.DataFrame:
     for name, result in results.items():
         for setting in SETTINGS if result else ():
             if setting in result.metrics["mean"]:
-                mean, std = result.metrics["mean"][setting], result.metrics["std"][setting]
-                seeds = len(result.metrics["seeds"])
-                rows.append(
-                    {"evaluation": name, "setting": setting, "seeds": seeds}
-                    | {measure: mean[measure] for measure in MEASURES}
-                    | {f"{measure}_std": std[measure] if seeds > 1 else np.nan for measure in MEASURES}
-                )
+                rows.append({"evaluation": name, "setting": setting} | means(result, setting))
     columns = ["evaluation", "setting", "seeds", "top1", "top1_std", "map", "map_std"]
     return pd.DataFrame(rows, columns=columns)
-
-
-def table_prompts(table: str, results: Mapping[str, Result | None], bootstrap: int, seed: int) -> pd.DataFrame:
-    """Table A3 (`table` "a3": where prompts come from) or A4 ("a4": which describer), paper beside this run.
-
-    results: by the keys of PROMPT_ROWS, None or absent if not run. Returns one row a line of the table: `row`, `what`,
-    and measures as in `table_a1`, differences to the table's first line. Raises ValueError for a row that the table
-    does not have.
-    """
-    name, column, keys = PROMPT_ROWS[table]
-    unknown = sorted(set(results) - set(keys))
-    if unknown:
-        raise ValueError(f"report.{table}: no row {unknown[0]!r}; it has {', '.join(keys)}")
-    base, rows = results.get(keys[0]), []
-    for key, paper in zip(keys, paper_table(name).to_dict("records"), strict=True):
-        result = results.get(key)
-        row = {"row": key, "what": paper[column], "evaluation": result.name if result else None}
-        row |= {f"paper_{measure}": float(paper[measure]) for measure in MEASURES}
-        if result is not None:
-            row |= compared(result, "plain", None if key == keys[0] else base, bootstrap, seed)
-        rows.append(row)
-    columns = ["row", "what", "evaluation", "seeds"]
-    for measure in MEASURES:
-        columns += [f"paper_{measure}", *(f"{measure}{end}" for end in ENDS)]
-    return pd.DataFrame(rows).reindex(columns=columns)
-
-
-PROMPT_ROWS = {
-    "a3": (A3, "prompts", ("random", "vlm", "vlm+llm")),
-    "a4": (A4, "vlm", ("llava", "instructblip")),
-}
-"""By table: the paper's file, its column that says what a row is, and the rows' keys in params.yaml."""
 
 
 def table_quality(sets: Mapping[str, Generated]) -> pd.DataFrame:
@@ -241,30 +112,34 @@ def table_quality(sets: Mapping[str, Generated]) -> pd.DataFrame:
 
 
 def table_a5(
-    results: Mapping[str, Result | None], epoch_seconds: Mapping[str, float], epochs: Mapping[str, int]
+    results: Mapping[str, Result | None],
+    epoch_seconds: Mapping[str, float],
+    epochs: Mapping[str, int],
+    compare: Compare,
 ) -> pd.DataFrame:
     """Table A5: concatenated data against progressive learning; seconds of an epoch and top-1, paper beside
-    this run.
+    this run, the difference to concatenation.
 
-    All three have the keys `concat` and `progressive`; what is absent was not run, or not timed here. `epochs`: how
-    many this run's recipes have.
+    The first three have the keys `concat` and `progressive`; what is absent was not run, or not timed here. `epochs`:
+    how many this run's recipes have. Raises ValueError for another key.
     """
+    unknown = sorted(set(results) - set(A5_KEYS))
+    if unknown:
+        raise ValueError(f"report.a5: no row {unknown[0]!r}; it has {', '.join(A5_KEYS)}")
+    base = (results.get("concat"), "plain")
     rows = []
-    for key, paper in zip(("concat", "progressive"), paper_table(A5).to_dict("records"), strict=True):
-        result = results.get(key)
+    for key, paper in zip(A5_KEYS, paper_table(A5).to_dict("records"), strict=True):
+        scores = compare((results.get(key), "plain"), base)
         rows.append(
             {
+                "row": key,
                 "progressive_learning": paper["progressive_learning"],
-                "evaluation": result.name if result else None,
+                "evaluation": scores["evaluation"],
                 "paper_epoch_seconds": float(paper["epoch_seconds"]),
                 "epoch_seconds": epoch_seconds.get(key, np.nan),
                 "epochs": epochs.get(key, np.nan),
                 "paper_top1": float(paper["top1"]),
-                **(
-                    {key: _measured(result, "plain")[key] for key in ("top1", "top1_std")}
-                    if result
-                    else {"top1": np.nan, "top1_std": np.nan}
-                ),
+                **{f"top1{end}": scores.get(f"top1{end}", np.nan) for end in ENDS},
             }
         )
     return pd.DataFrame(rows)

@@ -9,10 +9,12 @@ from dlcr.evaluation import (
     SETTINGS,
     Labels,
     Refined,
+    count_votes,
     evaluate,
     evaluate_features,
     evaluate_refined,
     evaluate_refined_similarity,
+    find_voters,
     refine,
     refine_similarity,
     refinement,
@@ -333,3 +335,28 @@ def test_a_refinement_of_other_queries_is_named():
     two = Labels([0, 1], [0, 0], [0, 0])
     with pytest.raises(ValueError, match="refined holds 1 queries, expected 2"):
         evaluate_refined_similarity(np.ones((2, 2)), refined, two, TWO)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 20), st.integers(0, 4), st.integers(1, 7), st.sampled_from(SETTINGS))
+@settings(derandomize=True, max_examples=30, deadline=None)
+def test_votes_of_the_voters_add_up_to_the_scores(seed, g, n_variants, m, setting):
+    """Each source's voters are its nearest images without junk, and a subject of S has the sum of its images' votes."""
+    case = random_case(np.random.default_rng(seed), 3, g, n_variants)
+    voters, refined = find_voters(*case, m, setting), refine(*case, m, setting)
+    query, variants, gallery, labels, gallery_labels = case
+    for i in range(len(query)):
+        kept = [j for j in range(g) if not is_junk(labels, gallery_labels, i, j, setting)]
+        for source, feature in enumerate([query[i], *variants[i]]):
+            nearest = sorted(kept, key=lambda j: (-cosine(feature, gallery[j]), j))[:m]
+            there = voters.similarities[i, source] > -np.inf
+            assert voters.images[i, source][there].tolist() == nearest
+            assert voters.similarities[i, source][there] == pytest.approx(
+                [cosine(feature, gallery[j]) for j in nearest], abs=1e-5
+            )
+        votes = np.where(voters.similarities[i] > -np.inf, voters.votes()[i], 0)
+        for subject, score in zip(refined.subjects[i], refined.scores[i], strict=True):
+            of = gallery_labels.subjects[voters.images[i]] == subject
+            assert score == pytest.approx(votes[of].sum() if subject >= 0 else 0, abs=1e-6)
+    again = count_votes(voters, gallery_labels)
+    assert (again.subjects == refined.subjects).all()
+    assert (again.prediction == refined.prediction).all()

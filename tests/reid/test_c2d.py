@@ -16,8 +16,8 @@ from dlcr.data import load_manifest, open_images, read_dataset
 from dlcr.data.pack import pack
 from dlcr.evaluation.features import extract_tracklet_features
 from dlcr.evaluation.protocols import TEST_SPLITS, tracklet_of
-from dlcr.reid.colours import normalise
 from dlcr.reid.clips import chunks, pick_clip
+from dlcr.reid.colours import normalise
 from dlcr.reid.models import Batch, ReidModel, build_model
 from dlcr.reid.models.c2d import C2D
 

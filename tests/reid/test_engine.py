@@ -11,10 +11,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from dlcr.reid import build_model
-from dlcr.reid.train import Recipe, train_run
 from dlcr.reid.engine import Engine, process_count
 from dlcr.reid.models.base import Batch, ReidModel
-from dlcr.reid.train import join
+from dlcr.reid.train import Recipe, join, train_run
 from dlcr.runtime import determinism
 from dlcr.runtime.jobs import Send, run_jobs
 

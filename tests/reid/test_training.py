@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,10 +20,10 @@ from safetensors.torch import load_file, save_file
 
 from dlcr.data import load_manifest, save_manifest
 from dlcr.reid import build_model, load_model, train
-from dlcr.reid.train import Recipe, train_ablations, train_run
 from dlcr.reid.checkpoints import Progress, load_checkpoint, save_checkpoint
 from dlcr.reid.models import base
 from dlcr.reid.samples import load_samples
+from dlcr.reid.train import Recipe, train_ablations, train_run
 from dlcr.runtime import determinism
 
 RECIPE = Recipe(
@@ -217,6 +218,32 @@ def test_stopped_after_any_step_it_ends_with_the_same_bytes(
     assert sorted(stops) == sorted(expected)
     assert saved == len(expected)
     assert _bytes(tmp_path / "runs/stopped/seed-0") == _bytes(tmp_path / "runs/whole/seed-0")
+
+
+def test_stopped_ablations_keep_what_was_trained(make_toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped in the second of two, the first one's outputs are written again without an epoch of training."""
+    dataset, generated = make_toy()
+    recipes = {"one": replace(RECIPE, epochs=2), "two": replace(RECIPE, epochs=1)}
+    work = (dataset, generated, [0], tmp_path / "runs/r")
+    trained, train_epoch = [], train._train_epoch
+
+    def counted(job: train.Job, *arguments: object) -> tuple[float, float]:
+        trained.append(job.output.name)
+        if trained.count("two") == 1:
+            raise Stopped
+        return train_epoch(job, *arguments)
+
+    monkeypatch.setattr(train, "_train_epoch", counted)
+    with pytest.raises(Stopped):
+        train_ablations("r", recipes, *work)
+    shutil.rmtree(tmp_path / "runs")  # as DVC does before it runs a stage
+    trained.append("two")  # stop no more
+    train_ablations("r", recipes, *work)
+    assert trained == ["one", "one", "two", "two", "two"]
+    for name, recipe in recipes.items():
+        train_run(name, recipe, dataset, generated, [0], tmp_path / "runs" / name)
+        assert _bytes(tmp_path / "runs/r" / name / "seed-0") == _bytes(tmp_path / "runs" / name / "seed-0")
+    assert not list((tmp_path / ".dlcr/checkpoints").iterdir())
 
 
 def test_pixels_from_the_shards_give_the_same_bytes_as_the_cache(

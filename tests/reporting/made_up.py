@@ -27,22 +27,42 @@ TOP1 = {
     "instructblip": 0.57,
     "colour": 0.45,
     "guided": 0.68,
+    "k-2": 0.5,
+    "k-5": 0.54,
+    "k-20": 0.6,
+    "crowd-baseline": 0.35,
+    "crowd-progressive": 0.55,
+    "baseline-on-night": 0.3,
+    "progressive-on-night": 0.45,
+    "baseline-on-crowd": 0.32,
+    "progressive-on-crowd": 0.5,
 }
 
 
-def make_pipeline(root: Path, params: Params, missing: tuple[str, ...] = (), queries: int = 60) -> None:
+def make_pipeline(root: Path, params: Params, missing: tuple[str, ...] = ()) -> None:
     """Writes everything that the report reads under `root`, except the evaluations named in `missing`."""
-    dataset = params.report.dataset
-    manifest = make_data(root, dataset)
-    make_texts(root, params, manifest)
-    make_set(root, params.report.samples, manifest)
-    make_set(root, "oracle", manifest)
-    ids = manifest.loc[manifest["split"] == "query", "image_id"].tolist()
-    gallery = manifest[manifest["split"] == "gallery"]
+    report = params.report
+    shown = {report.dataset, *report.t1, *(item.dataset for item in params.evaluations.values())}
+    manifests = {dataset: make_data(root, dataset) for dataset in sorted(shown)}
+    make_texts(root, params, manifests[report.dataset])
+    for name in sorted({report.samples, "oracle", *report.ways.values(), *report.t1.values()} & {*params.generated}):
+        make_set(root, name, manifests[params.generated[name].dataset])
+    for name, item in params.queries.items():
+        if item.dataset in manifests:
+            make_set(root, f"queries-{name}", manifests[item.dataset], item.variants, "query")
     for name, evaluation in params.evaluations.items():
-        if name not in missing:
-            make_evaluation(root / "evaluations" / name, ids, gallery, manifest, TOP1.get(name, 0.5), params.seeds)
-            make_history(root / "runs" / evaluation.run, params.seeds)
+        ablations = params.train[params.runs[evaluation.run].model].ablations
+        for part in () if name in missing else ablations or [""]:
+            folder, manifest = root / "evaluations" / name / part, manifests[evaluation.dataset]
+            queries, gallery = (manifest[manifest["split"] == split] for split in ("query", "gallery"))
+            ids = queries["image_id"].tolist()
+            make_evaluation(folder, ids, gallery, manifest, TOP1.get(name, 0.5), params.seeds)
+            make_history(root / "runs" / evaluation.run / part, params.seeds)
+            if evaluation.queries != "none":
+                variants = params.queries[evaluation.queries.removeprefix("queries-")].variants
+                make_votes(folder, ids, gallery, variants, params.refine.m)
+            if evaluation.faces == "none":
+                make_features(folder, pd.concat([queries, gallery]))
 
 
 def make_data(root: Path, dataset: str) -> pd.DataFrame:
@@ -56,7 +76,7 @@ def make_data(root: Path, dataset: str) -> pd.DataFrame:
                 rows.append(
                     {
                         "image_id": image_id,
-                        "subject": f"{split}-{subject}",
+                        "subject": f"{'train' if split == 'train' else 'test'}-{subject}",
                         "clothes": f"{split}-{subject}-{frame % 2}",
                         "camera": {"train": "A", "query": "C", "gallery": "A"}[split],
                         "split": split,
@@ -120,12 +140,12 @@ def make_texts(root: Path, params: Params, manifest: pd.DataFrame) -> None:
     outfits.assign(prompt="Gray shirt| Blue jeans| Black shoes", origin="vote", answer="").to_parquet(path)
 
 
-def make_set(root: Path, name: str, manifest: pd.DataFrame, variants: int = 4) -> None:
+def make_set(root: Path, name: str, manifest: pd.DataFrame, variants: int = 4, split: str = "train") -> None:
     """Variants with new colours inside the mask; the last variant is skipped; the first prompt is hostile."""
-    train = manifest[manifest["split"] == "train"].sort_values("image_id")
+    images = manifest[manifest["split"] == split].sort_values("image_id")
     for variant in range(variants):
         columns: dict[str, list] = {field: [] for field in GENERATED_SCHEMA.names}
-        for number, row in enumerate(train.to_dict("records")):
+        for number, row in enumerate(images.to_dict("records")):
             image = np.full((HEIGHT, WIDTH, 3), 30 * variant, np.uint8)
             seen = np.random.default_rng(zlib.crc32(row["image_id"].encode())).integers(
                 0, 256, (7, 1, 3), dtype=np.uint8
@@ -233,3 +253,34 @@ def make_evaluation(
     (folder / "metrics.json").write_text(json.dumps(content))
     pd.DataFrame(queries).to_parquet(folder / "per_query.parquet")
     pd.DataFrame(rankings).to_parquet(folder / "rankings.parquet")
+
+
+def make_votes(folder: Path, ids: list[str], gallery: pd.DataFrame, variants: int, m: int) -> None:
+    """Of every query and its variants (the query itself is -1) the m gallery images that vote; the query's own are of
+    two subjects, the only ones that count."""
+    rows = []
+    images, subjects = gallery["image_id"].tolist(), gallery["subject"].tolist()
+    for number, query in enumerate(ids):
+        own = {subjects[(number + rank) % 2 * IMAGES] for rank in range(m)}
+        for variant in range(-1, variants):
+            for rank in range(m):
+                place = (number + rank) % 2 * IMAGES + rank % IMAGES if variant < 0 else (number + variant + 5 * rank)
+                place %= len(images)
+                row = {"query": query, "variant": variant, "rank": rank + 1, "gallery": images[place]}
+                row |= {"subject": subjects[place], "similarity": 0.9 - rank / 20}
+                rows.append(row | {"vote": (0.9 - rank / 20) / 0.9, "counted": subjects[place] in own})
+    table = pd.DataFrame(rows).astype({"variant": "int16", "rank": "int16"})
+    table.to_parquet(folder / "votes.parquet")
+
+
+def make_features(folder: Path, images: pd.DataFrame) -> None:
+    """Normalised features [8] of five subjects' queries and gallery images, around a point a subject."""
+    kept = images[images["subject"].isin(sorted(images["subject"].unique())[:5])].reset_index(drop=True)
+    centres = {
+        subject: np.random.default_rng(number).normal(size=8) for number, subject in enumerate(kept["subject"].unique())
+    }
+    noise = np.random.default_rng(0).normal(scale=0.2, size=(len(kept), 8))
+    features = (np.stack([centres[subject] for subject in kept["subject"]]) + noise).astype(np.float32)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    table = kept[["image_id", "split", "subject", "clothes"]].assign(feature=list(features))
+    table.to_parquet(folder / "features.parquet")

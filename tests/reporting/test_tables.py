@@ -1,4 +1,4 @@
-"""Tables of the report: gaps, intervals, differences and the share of the oracle's gain."""
+"""Tables of datasets, settings, times, and the share of the oracle's gain; what a Result must hold."""
 
 from pathlib import Path
 
@@ -9,9 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up import make_data, make_evaluation
 
+from dlcr.reporting.measured import comparer
 from dlcr.reporting.paper import paper_table
-from dlcr.reporting.results import load_result, per_query
-from dlcr.reporting.tables import aligned, gain_shares, share_of_gain, table_a1, table_a5, table_a6, table_prompts
+from dlcr.reporting.results import aligned, load_result, per_query
+from dlcr.reporting.tables import (
+    gain_shares,
+    share_of_gain,
+    table_a5,
+    table_a6,
+    table_datasets,
+    table_settings,
+    table_wall,
+    timing_of,
+)
 
 
 @pytest.fixture
@@ -38,41 +48,29 @@ def test_paper_tables_are_the_papers() -> None:
         paper_table("tableA9")
 
 
-def test_a1_has_numbers_for_what_was_run_and_gaps_for_the_rest(results: dict) -> None:
-    table = table_a1(results, 200, 0).set_index("row")
-    assert list(table.index) == ["1", "2", "3", "4", "5", "6", "oracle"]
-    assert table.loc[["2", "3", "4"], ["top1", "map", "top1_low", "top1_difference", "top1_p"]].isna().all(axis=None)
-    five = results["5"].metrics["mean"]
-    assert table.loc["5", "top1"] == five["cc"]["top1"]
-    assert table.loc["6", "map"] == five["cc_refined"]["map"]
-    assert (table["top1_low"].dropna() <= table["top1"].dropna()).all()
-    assert table.loc["oracle", "paper_top1"] != table.loc["oracle", "paper_top1"]
-    assert table.loc["5", "top1_difference"] == pytest.approx(table.loc["5", "top1"] - table.loc["1", "top1"])
-    assert pd.isna(table.loc["1", "top1_difference"])
+def test_datasets_stand_beside_the_papers_with_what_this_run_has() -> None:
+    mine = {"data": "toy", "set": "inpainting", "private": False, "original_images": 24, "generated_images": 72}
+    table = table_datasets({"toy": mine, "PRCC": {"data": "prcc", "set": "none", "private": False, "queries": 9}})
+    assert table["dataset"].tolist() == ["PRCC", "LTCC", "CCVID", "VC-Clothes", "LaST", "toy", "Total"]
+    table = table.set_index("dataset")
+    assert table.loc["PRCC", ["paper_original_images", "paper_generated_images", "queries"]].tolist() == [
+        17896,
+        178960,
+        9,
+    ]
+    assert table.loc["PRCC", ["original_images", "generated_images"]].isna().all()
+    assert table.loc["Total", ["paper_generated_images", "generated_images"]].tolist() == [2267820, 72]
+    assert table["paper_generated_images"].iloc[:-1].sum() == 2267820  # the paper's total is that of its rows
+    assert table.loc["LTCC", "paper_released"].startswith("no")
+    assert pd.isna(table_datasets({}).set_index("dataset").loc["Total", "generated_images"])  # nothing is not zero
 
 
-def test_prompt_tables_stand_beside_the_papers(results: dict) -> None:
-    table = table_prompts("a3", {"random": results["1"], "vlm+llm": results["5"]}, 200, 0).set_index("row")
-    assert list(table.index) == ["random", "vlm", "vlm+llm"]
-    assert table["paper_top1"].tolist() == [60.7, 61.6, 62.9]
-    assert table.loc["vlm", ["top1", "map", "top1_difference", "evaluation"]].isna().all()
-    gain = table.loc["vlm+llm", "top1"] - table.loc["random", "top1"]
-    assert table.loc["vlm+llm", "top1_difference"] == pytest.approx(gain)
-    assert pd.isna(table.loc["random", "top1_difference"])
-    assert table_prompts("a4", {}, 10, 0)["paper_map"].tolist() == [60.9, 61.3]
-    with pytest.raises(ValueError, match=r"report\.a4: no row 'blip'; it has llava, instructblip"):
-        table_prompts("a4", {"blip": None}, 10, 0)
-
-
-def test_a1_rejects_a_row_that_the_table_lacks(results: dict) -> None:
-    with pytest.raises(ValueError, match=r"report\.a1: no row '7' in Table A1; it has 1, .*oracle"):
-        table_a1(results | {"7": None}, 10, 0)
-
-
-def test_a1_needs_refined_metrics_for_row_6(results: dict) -> None:
-    del results["6"].metrics["mean"]["cc_refined"]
-    with pytest.raises(ValueError, match=r"cc_refined.*query set for refinement"):
-        table_a1(results, 10, 0)
+def test_settings_hold_every_setting_that_was_measured(results: dict) -> None:
+    table = table_settings({"five": results["5"], "absent": None}).set_index("setting")
+    assert set(table["evaluation"]) == {"five"}
+    assert list(table.index) == ["cc", "cc_refined", "cc_reranked", "cc_single_shot", "sc"]
+    assert table.loc["sc", ["top1", "map"]].to_dict() == results["5"].metrics["mean"]["sc"]
+    assert table_settings({"absent": None}).empty
 
 
 def brute_share(base: np.ndarray, method: np.ndarray, oracle: np.ndarray, n: int, seed: int) -> list[float]:
@@ -123,16 +121,26 @@ def test_aligned_wants_the_same_queries() -> None:
 
 
 def test_timing_tables_have_gaps_where_nothing_was_timed(results: dict) -> None:
-    a5 = table_a5({"concat": None, "progressive": results["5"]}, {"progressive": 3.5}, {"progressive": 24})
+    rows, compare = {"concat": results["1"], "progressive": results["5"]}, comparer(50, 0)
+    a5 = table_a5(rows, {"progressive": 3.5}, {"progressive": 24}, compare)
+    assert a5["row"].tolist() == ["concat", "progressive"]
     assert a5["paper_epoch_seconds"].tolist() == [691, 65]
     assert a5["epoch_seconds"].isna().tolist() == [True, False]
     assert a5["epochs"].isna().tolist() == [True, False]
-    assert a5["top1"].isna().tolist() == [True, False]
+    assert a5["top1_difference"].tolist()[1] == pytest.approx(a5["top1"][1] - a5["top1"][0])
+    assert table_a5({"concat": None}, {}, {}, compare)[["evaluation", "top1", "top1_low"]].isna().all(axis=None)
+    with pytest.raises(ValueError, match=r"report\.a5: no row 'paired'; it has concat, progressive"):
+        table_a5({"paired": None}, {}, {}, compare)
     timings = pd.DataFrame([{"stage": "parse", "name": "toy", "images_per_second": 50.0, "peak_memory_mb": 2048.0}])
     a6 = table_a6(timings, [("parse", "toy"), ("describe", "toy"), ("inpaint", "a"), ("inpaint", "b"), ("refine", "c")])
     assert a6["images_per_second"].notna().tolist() == [True, False, False, False, False]
     assert a6.loc[0, "memory_gb"] == 2
     assert a6.loc[4, "paper_gpu_memory_gb"] == "<1"
+    wall = table_wall(pd.concat([timings, pd.DataFrame([{"stage": "describe", "name": "toy", "seconds": 2.0}])]))
+    assert wall["stage"].tolist() == ["describe", "parse"]
+    assert wall["seconds"].isna().tolist() == [False, True]
+    assert timing_of(timings, "parse", "toy")["images_per_second"] == 50
+    assert timing_of(pd.DataFrame(), "parse", "toy") == {}
 
 
 def test_an_incomplete_evaluation_is_named(tmp_path: Path) -> None:

@@ -154,6 +154,38 @@ def test_rankings_agree_with_the_queries_of_the_first_seed(evaluated):
     assert (plain.groupby("query")["similarity"].diff().dropna() <= 0).all()
 
 
+def test_counted_votes_make_the_refined_order(evaluated):
+    """The subject with most votes leads the refined ranking; every source of a query has m voters, or no variant."""
+    votes = pd.read_parquet(evaluated / "votes.parquet")
+    rankings = pd.read_parquet(evaluated / "rankings.parquet")
+    plain, refined = (rankings[rankings["refined"] == kind] for kind in (False, True))
+    sizes = votes.pivot_table(index="query", columns="variant", values="rank", aggfunc="count")
+    assert list(sizes.columns) == [-1, 0, 1]
+    assert sizes.isna().sum().tolist() == [0, 0, 1]  # one variant was skipped
+    assert set(sizes.to_numpy()[sizes.notna()]) == {5}
+    scores = votes[votes["counted"]].groupby(["query", "subject"])["vote"].sum()
+    leading = scores.groupby("query").idxmax().map(lambda pair: pair[1])
+    first = refined[refined["rank"] == 1].set_index("query")["gallery"].str.extract(r"/(\d)_")[0]
+    assert leading.to_dict() == first.to_dict()
+    own = votes[votes["variant"] == -1].sort_values(["query", "rank"])
+    assert own["counted"].all()
+    best = plain[plain["rank"] <= 5].sort_values(["query", "rank"])
+    assert own["gallery"].tolist() == best["gallery"].tolist()
+    assert own["similarity"].to_numpy() == pytest.approx(best["similarity"].to_numpy(), abs=1e-6)
+
+
+def test_features_are_those_of_whole_subjects(evaluated, project):
+    table = pd.read_parquet(evaluated / "features.parquet")
+    manifest = load_manifest(project / "data/minicc")
+    expected = manifest[manifest["split"].isin(["query", "gallery"])]
+    assert sorted(table["image_id"]) == sorted(expected["image_id"])  # no more than five subjects are there
+    assert np.linalg.norm(np.stack(table["feature"]), axis=1) == pytest.approx(1, abs=1e-6)
+    rankings = pd.read_parquet(evaluated / "rankings.parquet")
+    features = table.set_index("image_id")["feature"]
+    row = rankings[~rankings["refined"]].iloc[0]
+    assert features[row["query"]] @ features[row["gallery"]] == pytest.approx(row["similarity"], abs=1e-6)
+
+
 def test_the_same_bytes_twice_and_times_outside_the_outputs(evaluated, project):
     before = {path.name: path.read_bytes() for path in evaluated.iterdir()}
     refine_eval.main("progressive")

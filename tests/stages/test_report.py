@@ -12,7 +12,7 @@ def test_report_without_data_names_it_and_writes_nothing(
 ) -> None:
     (tmp_path / "params.yaml").write_bytes((repository / "params.yaml").read_bytes())
     monkeypatch.chdir(tmp_path)
-    with pytest.raises((ValueError, FileNotFoundError), match=r"^data/minicc"):
+    with pytest.raises(FileNotFoundError, match=r"^data/minicc: not there; `dvc repro prepare@minicc`"):
         report.main()
     assert not (tmp_path / "reports").exists()
 

@@ -1,0 +1,111 @@
+"""What this run measured, for the tables: means over training seeds, intervals over queries, paired differences.
+
+A row that was not run has no numbers; they become NaN in a table, never zeros.
+"""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import pandas as pd
+
+from dlcr.evaluation.runs import KINDS
+from dlcr.evaluation.statistics import bootstrap_interval, paired_difference
+from dlcr.reporting.results import Result, aligned, per_query
+
+MEASURES = ("top1", "map")
+ENDS = ("", "_std", "_low", "_high", "_difference", "_difference_low", "_difference_high", "_p")
+"""What a table says of a measure, by the end of the column's name."""
+NEEDED = {
+    "plain": "clothes-changing queries",
+    "refined": "a query set for refinement",
+    "reranked": "`rerank: true`",
+}
+"""What an evaluation lacks that has no scores of a kind."""
+
+Ranked = tuple[Result | None, str]
+"""An evaluation, None if it was not run, and which of its rankings: a kind of `KINDS`."""
+Compare = Callable[[Ranked, Ranked], dict]
+
+
+def comparer(bootstrap: int, seed: int) -> Compare:
+    """`compare(ranked, base)`: a row's numbers in percent, in the setting that the evaluation's tables report.
+
+    They are `evaluation`, `seeds`, `queries` and of each measure its mean over seeds, standard deviation (NaN with one
+    seed), 95 % interval over queries, and the difference to `base` with its paired interval and p value. Only what
+    there is: no numbers if it was not run, no difference if `base` was not or is the same. Each is computed once.
+
+    bootstrap, seed: resamples behind every interval, and their seed. `compare` raises ValueError naming an evaluation
+    without scores of the kind, or two that have not the same queries.
+    """
+    found: dict[tuple, dict] = {}
+
+    def compare(ranked: Ranked, base: Ranked) -> dict:
+        if ranked[0] is None:
+            return {"evaluation": None}
+        keys = tuple((result.folder, kind) for result, kind in (ranked, base) if result is not None)
+        if keys[0] not in found:
+            found[keys[0]] = _scored(*ranked, bootstrap, seed)
+        if len(keys) == 1 or keys[0] == keys[1]:
+            return found[keys[0]]
+        if keys not in found:
+            found[keys] = _differences(ranked, base, bootstrap, seed)
+        return found[keys[0]] | found[keys]
+
+    return compare
+
+
+def means(result: Result, setting: str) -> dict:
+    """`seeds`, and of each measure the mean over seeds and its deviation, `_std` (percent; NaN with one seed).
+
+    Raises KeyError for a setting that the evaluation does not have.
+    """
+    mean, std, seeds = result.metrics["mean"][setting], result.metrics["std"][setting], len(result.metrics["seeds"])
+    spreads = {f"{measure}_std": std[measure] if seeds > 1 else np.nan for measure in MEASURES}
+    return {"seeds": seeds} | {measure: mean[measure] for measure in MEASURES} | spreads
+
+
+def joined(rows: list[dict], columns: list[str]) -> pd.DataFrame:
+    """Rows of `compare` as a table: `columns`, then evaluation, seeds, queries, and of each measure the paper's number
+    and this run's; NaN where a row has none."""
+    columns = [*columns, "evaluation", "seeds", "queries"]
+    for measure in MEASURES:
+        columns += [f"paper_{measure}", *(f"{measure}{end}" for end in ENDS)]
+    return pd.DataFrame(rows, columns=None if rows else columns).reindex(columns=columns, fill_value=np.nan)
+
+
+def reported(row: Mapping[str, str]) -> dict[str, float]:
+    """`paper_top1` and `paper_map` of a row of one of the paper's tables, NaN where it gives none."""
+    return {f"paper_{measure}": float(row[measure] or "nan") for measure in MEASURES}
+
+
+def _scored(result: Result, kind: str, bootstrap: int, seed: int) -> dict:
+    setting = result.setting + KINDS[kind]
+    if setting not in result.metrics["mean"]:
+        raise ValueError(
+            f"{result.folder / 'metrics.json'}: no setting {setting!r}: this row needs an evaluation with "
+            f"{NEEDED[kind]}"
+        )
+    values = per_query(result, kind)
+    row = {"evaluation": result.name, "queries": len(values)} | means(result, setting)
+    for measure in MEASURES:
+        interval = bootstrap_interval(values[measure].to_numpy(float), bootstrap, seed)
+        row |= {f"{measure}_low": interval.low, f"{measure}_high": interval.high}
+    return row
+
+
+def _differences(ranked: Ranked, base: Ranked, bootstrap: int, seed: int) -> dict:
+    values, others = per_query(*ranked), per_query(*base)
+    row = {}
+    for measure in MEASURES:
+        try:
+            a, b = aligned(values[measure], others[measure])
+        except ValueError as error:
+            raise ValueError(f"{ranked[0].name} and {base[0].name}: {error}") from error
+        paired = paired_difference(a, b, bootstrap, seed)
+        row |= {
+            f"{measure}_difference": paired.mean,
+            f"{measure}_difference_low": paired.low,
+            f"{measure}_difference_high": paired.high,
+            f"{measure}_p": paired.p_value,
+        }
+    return row

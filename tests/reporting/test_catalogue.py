@@ -1,0 +1,221 @@
+"""Every table of a made-up run: what each cell is, gaps, notes, metrics, and the same bytes twice."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from made_up import make_pipeline
+from test_formats import read_latex
+
+from dlcr.params import Params, load_params
+from dlcr.reporting.catalogue import catalogue, metrics
+from dlcr.reporting.formats import csv_bytes, latex, markdown, rounded
+from dlcr.reporting.parts import Cell, Table
+from dlcr.reporting.results import Result, load_result
+
+ORDER = [
+    *("t1", "t2", "t3", "t4", "a1", "a3", "a4", "a5", "a6", "a8"),
+    *("ccfa-main", "ccfa", "guidance", "combinations", "settings", "quality", "wall"),
+]
+MISSING = ("standard", "crowd-progressive", "k-5")
+NO_TIMINGS = pd.DataFrame(columns=["stage", "name"])
+TIMINGS = pd.DataFrame(
+    [
+        {"stage": "train", "name": "progressive", "seconds": 80.0, "epoch_seconds": 3.4},
+        {"stage": "parse", "name": "minicc", "seconds": 12.0, "images_per_second": 65.0},
+    ]
+)
+
+
+@pytest.fixture(scope="module")
+def params(repository: Path) -> Params:
+    return with_report(load_params(repository / "profiles" / "minicc.yaml"), bootstrap=50)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Path:
+    root = tmp_path_factory.mktemp("pipeline")
+    make_pipeline(root, params, MISSING)
+    return root
+
+
+@pytest.fixture(scope="module")
+def results(root: Path, params: Params) -> dict[str, Result | None]:
+    return read(root, params)
+
+
+@pytest.fixture(scope="module")
+def tables(root: Path, params: Params, results: dict) -> dict[str, Table]:
+    return catalogue(root, params, results, TIMINGS)
+
+
+def with_report(params: Params, **changes: object) -> Params:
+    return params.model_copy(update={"report": params.report.model_copy(update=changes)})
+
+
+def read(root: Path, params: Params) -> dict[str, Result | None]:
+    """All evaluations and ablations by the names that report's tables use."""
+    names = {*params.evaluations, *(name for rows in params.report.tables().values() for name in rows.values())}
+    found = {name: load_result(root / "evaluations" / name) for name in names if name != "ccfa-ablations"}
+    return {name: result and replace(result, name=name) for name, result in found.items()}
+
+
+def cells(table: Table, where: Callable[[Cell], bool] = lambda cell: True) -> list[Cell]:
+    found = (value for column in table.view for value in table.view[column] if isinstance(value, Cell))
+    return [cell for cell in found if where(cell)]
+
+
+def test_every_table_is_there_in_the_papers_order(tables: dict[str, Table]) -> None:
+    assert list(tables) == ORDER
+    for name, table in tables.items():
+        assert table.name == name
+        assert len(table.view) == len(table.numbers) > 0
+        assert (table.folder == "timings") == (name in ("a5", "a6", "wall"))
+
+
+def test_every_file_of_a_table_can_be_read(tables: dict[str, Table]) -> None:
+    for table in tables.values():
+        columns, _, rows = read_latex(latex(table))
+        assert len(rows) == len(table.view) + 1
+        assert {len(row) for row in rows} == {len(columns)}
+        lines = markdown(table.view, table.notes).decode().splitlines()[: len(table.view) + 2]
+        assert {line.replace("\\|", "").count("|") for line in lines} == {len(table.view.columns) + 1}
+
+
+def test_every_number_says_what_it_is_and_where_it_is_from(tables: dict[str, Table], results: dict) -> None:
+    for name, table in tables.items():
+        assert {cell.mark for cell in cells(table)} <= {"paper", "measured", "not run", ""}
+        assert all(cell.text == "–" for cell in cells(table, lambda cell: cell.mark == ""))
+        for cell in cells(table, lambda cell: cell.mark == "measured"):
+            assert any(character.isdigit() for character in cell.text)
+            assert name in ("t1", "a5", "a6", "quality", "wall") or results[cell.source] is not None
+        for cell in cells(table, lambda cell: cell.mark in ("paper", "not run")):
+            assert cell.source == ""
+    assert not any(value == 0 for name in ("t2", "t4", "a1", "a8") for value in tables[name].numbers["top1"])
+
+
+def test_what_was_not_run_is_a_gap_in_every_file(tables: dict[str, Table]) -> None:
+    view = tables["a1"].view.set_index("Row")
+    assert view.loc["2", "This run top-1"] == Cell("not run", "not run")
+    assert view.loc["2", "Paper top-1"] == Cell("55.7", "paper")
+    assert view.loc["1", "This run top-1"].source == "baseline"
+    assert view.loc["1", "Difference to row 1 top-1"] == Cell("–")
+    number = tables["a1"].numbers.set_index("row")["top1"]
+    assert number.isna().to_dict() == {row: row == "2" for row in number.index}
+    crowd = tables["t2"].view.query("Dataset == 'minicc-crowd'").set_index("Method")["This run top-1"]
+    assert crowd["CAL"].mark == "measured"
+    assert crowd["CAL + DLCR"].mark == "not run"
+
+
+def test_cited_methods_are_marked_and_never_not_run(tables: dict[str, Table]) -> None:
+    view = tables["t2"].view
+    row = view[(view["Dataset"] == "PRCC") & (view["Method"] == "FSAM")].iloc[0]
+    assert row["Paper's number"] == "cited only"
+    assert row["Venue"] == "CVPR 2021"
+    assert row["Paper top-1"] == Cell("54.5", "paper")
+    assert row["This run top-1"] == Cell("–")
+    ours = view[(view["Dataset"] == "PRCC") & (view["Method"] == "CAL")].iloc[0]
+    assert ours["This run top-1"].mark == "not run"
+    slides = tables["ccfa-main"].view.set_index("Method")
+    assert slides.loc["SPS", "Paper PRCC, clothes-changing"] == Cell("62.8 / 57.2", "paper")
+    assert slides.loc["SPS", "This run, clothes-changing"] == Cell("–")
+    assert slides.loc["CAL", "This run, same clothes"].source == "baseline"
+    assert slides.loc["CCFA (phase I)", "This run, clothes-changing"].source == "ccfa-ablations/phase-1"
+    assert slides.loc["CESD", "Paper PRCC, same clothes"] == Cell("–")
+
+
+def test_a1s_columns_are_those_of_the_readme(tables: dict[str, Table], repository: Path) -> None:
+    heading = next(line for line in (repository / "README.md").read_text().splitlines() if line.startswith("| Row | "))
+    assert markdown(tables["a1"].view).decode().splitlines()[0] == heading
+
+
+def test_datasets_count_what_training_can_use(
+    tables: dict[str, Table], root: Path, params: Params, results: dict
+) -> None:
+    row = tables["t1"].view.set_index("Dataset").loc["minicc"]
+    found = [str(row[f"This run {name}"]) for name in ("training images", "generated images", "queries")]
+    assert found == ["24", "72", "24"]  # of four variants an image the last was not made
+    assert row["Redistribution"] == "yes"
+    assert tables["t1"].view.set_index("Dataset").loc["PRCC", "This run queries"] == Cell("–")
+    none = catalogue(root, with_report(params, t1={"minicc": "none"}), results, NO_TIMINGS)["t1"].view
+    assert none.set_index("Dataset").loc["minicc", "This run generated images"] == Cell("–")
+    gaps = catalogue(root / "empty", params, dict.fromkeys(results), NO_TIMINGS)["t1"].view.set_index("Dataset")
+    assert gaps.loc["minicc", "This run queries"] == Cell("not run", "not run")
+    private = params.model_copy(update={"private": params.private.model_copy(update={"datasets": params.datasets})})
+    view = catalogue(root, private, results, NO_TIMINGS)["t1"].view.set_index("Dataset")
+    assert view.loc["minicc", "Redistribution"] == "no: private in this profile"
+    with pytest.raises(ValueError, match=r"report\.t1\.minicc-crowd: .*'inpainting', which is of 'minicc'"):
+        catalogue(root, with_report(params, t1={"minicc-crowd": "inpainting"}), results, NO_TIMINGS)
+
+
+def test_a_papers_dataset_stands_in_the_papers_row(root: Path, params: Params, results: dict) -> None:
+    prcc = params.datasets["minicc"].model_copy(update={"reader": "prcc"})
+    there = params.model_copy(update={"datasets": params.datasets | {"minicc": prcc}})
+    tables = catalogue(root, there, results, NO_TIMINGS)
+    row = tables["t2"].numbers.set_index(["dataset", "method"]).loc[("PRCC", "CAL + DLCR")]
+    assert row["paper_top1"] == 66.5
+    assert row["top1"] > 0
+    assert tables["t1"].numbers.set_index("dataset").loc["PRCC", "original_images"] == 24
+    assert set(tables["t4"].numbers["trained_on"]) == {"PRCC", "LTCC"}
+
+
+def test_notes_say_where_sources_disagree_and_what_numbers_mean(
+    tables: dict[str, Table], root: Path, params: Params
+) -> None:
+    text = {name: " ".join(table.notes) for name, table in tables.items()}
+    assert "RCSANet" in text["t2"]
+    assert "RCSANet" in text["ccfa-main"]
+    assert "CAL on LTCC is 39.5" in text["t2"]
+    assert "64.0" in text["a1"]
+    assert "GEFF 1.0" in text["t3"]
+    assert "stage 1 trains with the generated data: progressive" in text["t3"]
+    assert "this run's are on minicc: compare order and differences, not levels" in text["a3"]
+    assert "50 times" in text["a8"]
+    assert "mean nothing" not in text["a1"]
+    smoke = catalogue(root, with_report(params, mark="smoke"), read(root, params), NO_TIMINGS)
+    assert "the scores mean nothing" in " ".join(smoke["a1"].notes)
+    assert {cell.mark for cell in cells(smoke["a1"])} == {"paper", "smoke", "not run", ""}
+
+
+def test_hashed_tables_hold_no_times_and_are_the_same_twice(
+    tables: dict[str, Table], root: Path, params: Params, results: dict
+) -> None:
+    again = catalogue(root, params, results, NO_TIMINGS)
+    for name, table in tables.items():
+        same = csv_bytes(table.numbers) == csv_bytes(again[name].numbers) and latex(table) == latex(again[name])
+        assert same == (table.folder == "tables")
+    seconds = tables["a5"].view.set_index("Progressive learning")["This run: seconds an epoch"]
+    assert seconds.tolist() == [Cell("not timed here", "not run"), Cell("3.4", "measured")]
+    assert tables["a6"].view["This machine images/s"][0] == Cell("65.0", "measured")
+
+
+def test_nothing_run_is_all_gaps(root: Path, params: Params, results: dict) -> None:
+    tables = catalogue(root / "empty", params, dict.fromkeys(results), NO_TIMINGS)
+    assert list(tables) == ORDER
+    assert [cell for table in tables.values() for cell in cells(table, lambda cell: cell.mark == "measured")] == []
+    assert rounded(metrics(tables, {})) == {}
+
+
+@pytest.mark.parametrize("profile", ["ccvid", "last", "ltcc", "paper", "prcc", "prcc-models", "smoke", "vc-clothes"])
+def test_every_profile_has_its_tables(profile: str, repository: Path, tmp_path: Path) -> None:
+    params = load_params(repository / "profiles" / f"{profile}.yaml")
+    assert list(catalogue(tmp_path, params, read(tmp_path, params), NO_TIMINGS)) == ORDER
+
+
+def test_metrics_hold_what_was_run(tables: dict[str, Table], results: dict) -> None:
+    found = rounded(metrics(tables, {"top1": {"share": 0.9}}))
+    assert found["share_of_oracle_gain"] == {"top1": {"share": 0.9}}
+    assert set(found["a1"]) == {"row1", "row3", "row4", "row5", "row6", "oracle"}
+    assert set(found["a8"]) == {"k0", "k2", "k10", "k20"}
+    assert set(found["t2"]) == {"minicc", "minicc-crowd"}
+    assert found["t4"]["minicc"]["minicc-night"]["CAL + DLCR"]["top1"] > 0
+    assert set(found["guidance"]) == {"without", "with"}
+    assert found["t3"]["CAL"]["stage 1 + 2"] == found["t2"]["minicc"]["CAL + DLCR"]
+    assert found["ccfa"]["all"]["top1"] == round(results["ccfa"].metrics["mean"]["cc"]["top1"], 4)
+    assert found["settings"]["progressive"]["sc"]["map"] > 0
+    assert set(found["a5"]) == {"concat", "progressive"}
+    expected = {"top1", "top1_std", "top1_low", "top1_high", "top1_difference", "top1_p"}
+    assert expected <= set(found["a1"]["row5"])
+    assert "top1_difference" not in found["a1"]["row1"]
