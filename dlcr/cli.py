@@ -84,8 +84,8 @@ def check_claims(
     as_json: Annotated[bool, typer.Option("--json", help="Print plain data instead of text.")] = False,
 ) -> None:
     """Hold the paper's statements against this run; the exit code says if one is contradicted (docs/claims.md)."""
-    from dlcr.reporting import claims  # loads the tables' libraries
-    from dlcr.reporting.build import load_results
+    from dlcr.reporting import claims  # loads pandas
+    from dlcr.reporting.results import load_results
     from dlcr.runtime.timing import load_all
 
     params = load_params()

@@ -348,22 +348,22 @@ class Report(Section):
 
     def tables(self) -> dict[str, dict[str, str]]:
         """By table, and in it by the key of the row, the evaluations that it shows."""
-        nested = {"t2": self.t2, "t4": self.t4}
         return {
-            **{table: getattr(self, table) for table in ("a1", "a3", "a4", "a5", "a8", "ccfa", "guidance")},
+            "t2": _evaluations(self.t2),
             "t3": {
                 f"{model}.{which}": name for model, pair in self.t3.items() for which, name in pair.model_dump().items()
             },
+            "t4": _evaluations(self.t4),
+            **{table: getattr(self, table) for table in ("a1", "a3", "a4", "a5", "a8", "ccfa", "guidance")},
             "combinations": {f"{row}.evaluation": item.evaluation for row, item in self.combinations.items()},
-            **{
-                table: {
-                    f"{outer}.{inner}.evaluation": item.evaluation
-                    for outer, items in rows.items()
-                    for inner, item in items.items()
-                }
-                for table, rows in nested.items()
-            },
         }
+
+
+def _evaluations(rows: dict[str, dict[str, Ranking]]) -> dict[str, str]:
+    """The evaluations of a table with rows within rows, by their keys in params.yaml."""
+    return {
+        f"{outer}.{key}.evaluation": item.evaluation for outer, items in rows.items() for key, item in items.items()
+    }
 
 
 class Items(Section):

@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from dlcr.params import load_params
-from dlcr.reporting import build, publish
+from dlcr.reporting.build import build, publish
 from dlcr.runtime.determinism import set_up
 from dlcr.runtime.stage import run_stage
 from dlcr.runtime.timing import load_all

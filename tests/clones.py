@@ -1,10 +1,16 @@
 """Clones of this checkout, and the commands that users run in them."""
 
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+
+import pytest
+from filelock import FileLock
 
 
 def start(folder: Path, *words: str) -> subprocess.Popen:
@@ -31,6 +37,37 @@ def command(folder: Path, *words: str) -> str:
     return output(start(folder, *words))
 
 
+def documented(repository: Path, heading: str, instead: Mapping[str, str] | None = None) -> list[str]:
+    """The commands of docs/dvc.md under a heading, with each text of `instead` replaced; it must be there."""
+    section = re.search(
+        rf"^#+ {re.escape(heading)}\n(.*?)(?=^#+ |\Z)",
+        re.sub(r"(?m)^\$ ", "> ", (repository / "docs" / "dvc.md").read_text()),
+        flags=re.DOTALL | re.MULTILINE,
+    )
+    lines = [line[2:] for line in section[1].splitlines() if line.startswith("> ")] if section else []
+    assert lines, f"docs/dvc.md: no commands under '{heading}'"
+    for old, new in (instead or {}).items():
+        assert any(old in line for line in lines), f"docs/dvc.md: no '{old}' under '{heading}'"
+        lines = [line.replace(old, new) for line in lines]
+    return lines
+
+
+def follow(folder: Path, lines: list[str]) -> list[str]:
+    """Runs documented commands one after the other, `cd` among them; returns what each printed."""
+    printed = []
+    for words in (shlex.split(line, comments=True) for line in lines):
+        if words[0] == "cd":
+            folder = folder / words[1]
+        else:
+            printed.append(command(folder, *words))
+    return printed
+
+
+def stages_run(printed: str) -> set[str]:
+    """The stages that DVC ran, by what it printed; those it took from its run-cache are not among them."""
+    return set(re.findall(r"^Running stage '(.+)':$", printed, flags=re.MULTILINE))
+
+
 def make_clone(repository: Path, folder: Path) -> Path:
     """What git would clone (this checkout's files, ignored ones left out), with profile smoke."""
     listed = command(repository, "git", "ls-files", "--cached", "--others", "--exclude-standard")
@@ -43,3 +80,33 @@ def make_clone(repository: Path, folder: Path) -> Path:
     command(folder, "git", "config", "user.email", "test@example.org")
     command(folder, "dlcr", "profile", "use", "smoke")
     return folder
+
+
+def start_make(folder: Path, target: str) -> subprocess.Popen:
+    """Starts `make` with this environment in place of a new one."""
+    return start(folder, "make", "--assume-old=install", f"VENV={sys.prefix}", target)
+
+
+def made_clone(repository: Path, tmp_path_factory: pytest.TempPathFactory, name: str) -> Path:
+    """A clone of one's own after `make tables` and a commit, profile smoke.
+
+    The pipeline runs once for all test processes; what a test gets is a copy, with its own cache and store.
+    """
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent  # which the processes share
+    folder = root / "made" / "dlcr"
+    with FileLock(root / "made.lock"):
+        if not folder.exists():
+            unfinished = root / "unfinished"
+            shutil.rmtree(unfinished, ignore_errors=True)
+            make_tables(repository, unfinished / "dlcr")
+            unfinished.rename(folder.parent)
+    return shutil.copytree(folder, tmp_path_factory.mktemp(name) / "dlcr", symlinks=True)
+
+
+def make_tables(repository: Path, folder: Path) -> None:
+    make_clone(repository, folder)
+    assert "\nDone. Open reports/index.html\n" in output(start_make(folder, "tables"))
+    command(folder, "git", "add", "--all")
+    command(folder, "git", "commit", "--quiet", "--message", "smoke")

@@ -1,5 +1,7 @@
-"""`dlcr import-released` as a user types it; the profiles' commands are tested with the README."""
+"""`dlcr import-released`, `targets` and `claims` as a user types them; the profiles' commands are tested with the
+README."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from typer.testing import CliRunner
 
 from dlcr.cli import app
 from dlcr.data import open_generated
+from dlcr.reporting import claims
 
 
 def test_targets_of_a_table(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,7 +25,34 @@ def test_targets_of_a_table(repository: Path, tmp_path: Path, monkeypatch: pytes
         kind = "private-refine-eval" if profile == "ltcc" else "refine-eval"
         assert printed == [f"{kind}@{name}" for name in expected]
     error = CliRunner().invoke(app, ["targets", "a9"]).exception
-    assert "no table 'a9' in params.yaml's report; it has a1, ccfa, a3, a4, a5, t3, combinations" in str(error)
+    assert "no table 'a9' in params.yaml's report; it has t2, t3, t4, a1, a3, a4, a5, a8, ccfa, guidance" in str(error)
+
+
+def test_targets_of_ablations_are_their_one_stage(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_bytes((repository / "profiles/minicc.yaml").read_bytes())
+    printed = CliRunner().invoke(app, ["targets", "ccfa"]).output.split()
+    assert printed == [f"refine-eval@{name}" for name in ("baseline", "ccfa", "ccfa-ablations")]
+
+
+def test_claims_say_their_verdict_by_the_exit_code(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_bytes((repository / "profiles/minicc.yaml").read_bytes())
+    nothing_run = CliRunner().invoke(app, ["claims"])
+    assert nothing_run.exit_code == 0
+    assert nothing_run.output.count("NOT RUN") >= 15
+    assert CliRunner().invoke(app, ["claims", "--strict"]).exit_code == 4
+    found = json.loads(CliRunner().invoke(app, ["claims", "--json"]).output)
+    assert {claim["outcome"] for claim in found} == {"not run"}
+    wrong = claims.Claim("x", "It helps.", "+1", "contradicted", -5.0, -8.0, -2.0, 0.001, "points", "paired", "", [])
+    monkeypatch.setattr(claims, "claims", lambda *arguments: [wrong])
+    contradicted = CliRunner().invoke(app, ["claims"])
+    assert contradicted.exit_code == 3
+    assert "CONTRADICTED" in contradicted.output
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """K grows and nothing is lost: `dvc exp run -S k=...` makes only the new variants, wherever and however it runs.
 
-Real commands in temporary clones, profile smoke (k: 2), set `oracle`: nothing to inpaint, so little but the commands
+Real commands in copies of one clone, profile smoke (k: 2), set `oracle`: nothing to inpaint, so little but the commands
 takes time. Where the store is said to be empty, the earlier variants can only come from DVC's cache.
 """
 
@@ -11,48 +11,30 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from clones import command, make_clone, output, start
+from clones import command, made_clone, output, start
 
 from dlcr.data import load_manifest, read_table
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 STAGE = "inpaint@oracle"
 FOLDER = Path("generated", "oracle")
 
 
 @pytest.fixture(scope="module")
-def base(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone with everything that the set is made from, committed; the set itself is not made."""
-    folder = make_clone(repository, tmp_path_factory.mktemp("base") / "dlcr")
-    command(folder, "dvc", "repro", "prepare@minicc", "parse@minicc", "summarize@minicc")
-    command(folder, "git", "add", "--all")
-    command(folder, "git", "commit", "--quiet", "--message", "inputs")
-    return folder
+def two(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone that holds the first two variants, in its store and in DVC's cache; committed."""
+    return made_clone(repository, tmp_path_factory, "two")
 
 
 @pytest.fixture(scope="module")
-def both(base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Two clones that never had a variant, after two and after four were made; the first is committed."""
-    two, four = (
-        shutil.copytree(base, tmp_path_factory.mktemp(name) / "dlcr", symlinks=True) for name in ("two", "four")
-    )
-    processes = [start(two, "dvc", "repro", STAGE), start_growing(four, 4)]
-    assert [counts(output(process)) for process in processes] == [(2, 0), (4, 0)]
-    command(two, "git", "commit", "--quiet", "--all", "--message", "two variants")
-    return two, four
-
-
-@pytest.fixture(scope="module")
-def two(both: tuple[Path, Path]) -> Path:
-    """A clone that holds the first two variants, in its store and in DVC's cache."""
-    return both[0]
-
-
-@pytest.fixture(scope="module")
-def four(both: tuple[Path, Path]) -> dict[str, bytes]:
-    """The files of four variants that were made at once."""
-    return files(both[1])
+def four(two: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The files of four variants that were made at once, where none is left of earlier ones."""
+    fresh = shutil.copytree(two, tmp_path_factory.mktemp("four") / "dlcr", symlinks=True)
+    for path in (fresh / ".dlcr" / "store", fresh / ".dvc" / "cache"):
+        shutil.rmtree(path)
+    assert grow(fresh, 4) == (4, 0)
+    return files(fresh)
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ RUN_BY_PIPELINE_TESTS = {
     "dvc repro",
     "dvc exp run -S k=20",
     "dvc metrics diff",
+    "dvc params diff",
+    "dlcr claims",  # tests/test_cli.py
     "dvc plots diff",
     "dvc exp show --no-pager --drop '^(?!Experiment|k$|.*row[156].top1$)'",
     "dvc repro train@progressive",

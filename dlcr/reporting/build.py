@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from dlcr.params import Params, evaluation_places
+from dlcr.params import Params
 from dlcr.reporting import browser, figures, formats, tables
 from dlcr.reporting.catalogue import catalogue, metrics
 from dlcr.reporting.claims import claims, records
 from dlcr.reporting.page import Page, render
 from dlcr.reporting.parts import Table
-from dlcr.reporting.provenance import provenance
-from dlcr.reporting.results import Result, load_result
+from dlcr.reporting.provenance import provenance, provenance_rows
+from dlcr.reporting.results import load_results
 from dlcr.reporting.scores import stage_scores
 from dlcr.reporting.sheets import retrieval_counts
 from dlcr.runtime.files import atomic_path
@@ -52,6 +52,7 @@ def build(root: Path, params: Params, timings: pd.DataFrame) -> dict[str, bytes]
     pictures = figures.pictures(root, params, results, found, histories)
     verdicts = claims(params, results, timings)
     origins = provenance(root, params, timings)
+    found["provenance"] = _origins(origins)
     page = Page(
         params=params,
         tables=found,
@@ -96,11 +97,6 @@ def table_files(table: Table) -> dict[str, bytes]:
     }
 
 
-def load_results(root: Path, params: Params) -> dict[str, Result | None]:
-    """Every evaluation of the profile by its place, NAME or NAME/ABLATION; None for what was not run."""
-    return {place: load_result(root / "evaluations" / place, place) for place in evaluation_places(params)}
-
-
 def load_histories(root: Path, params: Params) -> dict[str, pd.DataFrame]:
     """The losses by epoch of each trained run, or RUN/ABLATION, means over its seeds: epoch and a column a loss,
     `identity` always among them.
@@ -115,6 +111,13 @@ def load_histories(root: Path, params: Params) -> dict[str, pd.DataFrame]:
                 place = f"{name}/{part}" if part else name
                 histories[place] = pd.concat(found).groupby("epoch", as_index=False, sort=True).mean()
     return histories
+
+
+def _origins(origins: dict) -> Table:
+    """Where each evaluation comes from and what it cost, in a row; all of it is in provenance.json."""
+    rows = pd.DataFrame(provenance_rows(origins))
+    notes = ["Cost: of every stage behind the evaluation that was timed on this machine; stages count for each of them."]
+    return Table("provenance", "Where every evaluation comes from", rows, rows, notes, "timings")
 
 
 def _losses(path: Path) -> pd.DataFrame:

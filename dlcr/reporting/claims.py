@@ -486,8 +486,11 @@ def _seeds(item: Statement, found: Found) -> str:
         return "The two sides have no training seed in common: no verdict."
     if len(found.seeds) == 1:
         return "One training seed: nothing is known of others."
-    directions = {_direction(item, value) for value in found.seeds}
-    agree = "all on one side" if len(directions) == 1 else "they disagree"
+    directions = [_direction(item, value) for value in found.seeds]
+    if item.margin is not None:
+        agree = f"{directions.count(1)} of {len(directions)} within the margin"
+    else:
+        agree = "all on one side" if len(set(directions)) == 1 else "they disagree"
     return f"By training seed {', '.join(signed(value) for value in found.seeds)}: {agree}."
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from dlcr.params import Params, evaluation_places
+
 QUERY_COLUMNS = ["seed", "setting", "kind", "image_id", "subject", "hit", "ap"]
 
 
@@ -43,6 +45,11 @@ def load_result(folder: Path, name: str | None = None) -> Result | None:
         if key not in metrics:
             raise ValueError(f"{source}: no key {key!r}; it has {', '.join(metrics)}")
     return Result(name or folder.name, folder, metrics, _read(folder / "per_query.parquet", QUERY_COLUMNS))
+
+
+def load_results(root: Path, params: Params) -> dict[str, Result | None]:
+    """Every evaluation of the profile by its place, NAME or NAME/ABLATION; None for what was not run."""
+    return {place: load_result(root / "evaluations" / place, place) for place in evaluation_places(params)}
 
 
 def load_rankings(result: Result) -> pd.DataFrame:

@@ -198,6 +198,13 @@ def test_nothing_run_is_all_gaps(root: Path, params: Params, results: dict) -> N
     assert rounded(metrics(tables, {})) == {}
 
 
+def test_an_ablation_has_the_recipe_and_the_times_of_its_run(tmp_path: Path, params: Params) -> None:
+    timings = pd.DataFrame([{"stage": "train", "name": "ccfa-ablations", "epoch_seconds": 1.5}])
+    asked = with_report(params, a5={"progressive": "ccfa-ablations/normal"})
+    row = catalogue(tmp_path, asked, read(tmp_path, asked), timings)["a5"].numbers.set_index("row").loc["progressive"]
+    assert row[["epoch_seconds", "epochs"]].tolist() == [1.5, params.train["ccfa-ablations"].epochs]
+
+
 @pytest.mark.parametrize("profile", ["ccvid", "last", "ltcc", "paper", "prcc", "prcc-models", "smoke", "vc-clothes"])
 def test_every_profile_has_its_tables(profile: str, repository: Path, tmp_path: Path) -> None:
     params = load_params(repository / "profiles" / f"{profile}.yaml")

@@ -159,6 +159,7 @@ def test_several_statements_are_corrected_together(params: Params) -> None:
 def test_no_difference_is_not_equivalence(params: Params) -> None:
     wide = verdicts(params, result("paired", 0.5), mixed("instructblip", 60, 60))["describer"]
     assert (wide.outcome, wide.effect) == ("undecided", 0)  # 30 % of the queries differ: anything is possible
+    assert wide.detail.startswith("By training seed +0.0, +0.0: 2 of 2 within the margin.")
     narrow = verdicts(params, result("paired", 0.5), mixed("instructblip", 2, 1))["describer"]
     assert narrow.outcome == "supported"
     assert -2 < narrow.low < narrow.high < 2
