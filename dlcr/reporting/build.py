@@ -116,7 +116,7 @@ def load_histories(root: Path, params: Params) -> dict[str, pd.DataFrame]:
 def _origins(origins: dict) -> Table:
     """Where each evaluation comes from and what it cost, in a row; all of it is in provenance.json."""
     rows = pd.DataFrame(provenance_rows(origins))
-    notes = ["Cost: of every stage behind the evaluation that was timed on this machine; stages count for each of them."]
+    notes = ["Cost: of the stages behind the evaluation that were timed; a shared stage counts for each evaluation."]
     return Table("provenance", "Where every evaluation comes from", rows, rows, notes, "timings")
 
 
