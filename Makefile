@@ -31,7 +31,7 @@ tables: install
 	@$(REPORT)
 
 test: install
-	python -m pytest -n 2 --dist loadfile
+	python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: install
 	ruff check .
