@@ -1,9 +1,11 @@
 """The README is true: its commands are run by tests or CI, its imports work, its table is the report's."""
 
 import importlib
+import json
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
@@ -75,6 +77,29 @@ def test_results_are_those_of_the_report(repository: Path) -> None:
     text = (repository / "README.md").read_text()
     shown = text.split("<!-- results -->")[1].split("<!-- end of results -->")[0].strip()
     assert shown in (repository / "reports" / "tables" / "a1.md").read_text()
+
+
+def test_models_are_those_of_table_3(repository: Path) -> None:
+    """The README's short table of models holds the numbers of reports/tables/t3.csv."""
+    lines = (repository / "README.md").read_text().splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("| | PCB |"))
+    models = [cell.strip().split(" ")[0] for cell in lines[start].split("|")[2:-1]]
+    table = pd.read_csv(repository / "reports/tables/t3.csv").set_index(["model", "variant"])
+    assert set(models) == set(table.index.get_level_values("model"))
+    for line in lines[start + 2 : start + 5]:
+        variant, *cells = [cell.strip() for cell in line.split("|")[1:-1]]
+        rows = [table.loc[(model, variant)] for model in models]
+        assert cells == [f"{row['top1']:.1f} / {row['map']:.1f}" for row in rows]
+
+
+def test_claims_are_those_of_the_report(repository: Path) -> None:
+    """The README's table of claims holds every effect, interval and verdict of reports/claims.json."""
+    text = (repository / "README.md").read_text()
+    for claim in json.loads((repository / "reports/claims.json").read_text())["claims"].values():
+        sign = "+" if claim["unit"].startswith("points") else ""
+        effect = f"{claim['effect']:{sign}.1f} {claim['unit']}"
+        effect += f" ({claim['low']:.1f} to {claim['high']:.1f})" if "low" in claim else ""
+        assert f"| {claim['statement']} | {effect} | {claim['outcome']} |" in text
 
 
 def test_profiles_by_the_command_line(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
