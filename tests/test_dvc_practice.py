@@ -34,6 +34,12 @@ def changed(repository: Path, clone: Path) -> dict[str, str]:
     )
 
 
+@pytest.fixture(scope="module")
+def back(repository: Path, changed: dict[str, str], clone: Path) -> None:
+    """The clone as it was before the change; tests of the change come first."""
+    follow(clone, documented(repository, "Going back"))
+
+
 def test_every_documented_command_is_run(repository: Path) -> None:
     sections = re.split(r"^#+ ", (repository / "docs" / "dvc.md").read_text(), flags=re.MULTILINE)
     shown = {section.splitlines()[0] for section in sections if "```console" in section}
@@ -69,16 +75,17 @@ def test_plots_diff_shows_both(changed: dict[str, str], clone: Path) -> None:
     assert {"HEAD", "workspace"} <= set(re.findall(r'"rev": ?"(\w+)"', page))
 
 
-def test_going_back_makes_nothing_again(repository: Path, changed: dict[str, str], clone: Path) -> None:
-    follow(clone, documented(repository, "Going back"))
+@pytest.mark.usefixtures("back")
+def test_going_back_makes_nothing_again(clone: Path) -> None:
     assert command(clone, "git", "status", "--porcelain") == ""
     printed = command(clone, "dvc", "repro")
     assert not stages_run(printed)
     assert "up to date" in printed
 
 
-def test_the_benchmark_measures_a_grid_with_nothing_to_do(changed: dict[str, str], clone: Path, tmp_path: Path) -> None:
-    """After `test_going_back`. Its times are not tested; that it takes no grid with work left is."""
+@pytest.mark.usefixtures("back")
+def test_the_benchmark_measures_a_grid_with_nothing_to_do(clone: Path, tmp_path: Path) -> None:
+    """Its times are not tested; that it takes no grid with work left is."""
     measure = ("python", "benchmarks/pipeline.py", "--rounds", "1", "--out", str(tmp_path / "pipeline.json"))
     command(clone, *measure)
     measured = json.loads((tmp_path / "pipeline.json").read_text())
@@ -93,6 +100,7 @@ def test_the_benchmark_measures_a_grid_with_nothing_to_do(changed: dict[str, str
     (clone / "params.yaml").write_text(params)
 
 
+@pytest.mark.usefixtures("back")
 def test_a_sweep_of_k_through_the_queue(repository: Path, clone: Path) -> None:
     """Two experiments wait, a worker runs them away from the workspace, and one of them is applied to it.
 
