@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Stages call `python` and `dvc` by name: the environment comes first on PATH.
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: install demo tables test lint format clean
+.PHONY: install demo tables test images lint format clean
 
 install: $(VENV)/.installed
 
@@ -32,6 +32,10 @@ tables: install
 
 test: install
 	python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# Containers for the stages, by DLCR_ENGINE (docker or podman), recorded in containers/images.yaml.
+images:
+	containers/build
 
 lint: install
 	ruff check .

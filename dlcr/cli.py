@@ -1,5 +1,6 @@
 """The `dlcr` command: what is about the project as a whole. The pipeline itself runs through `dvc repro`.
 
+dlcr doctor
 dlcr profile list
 dlcr profile use minicc
 dlcr import-released DIR --dataset prcc
@@ -11,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -47,6 +49,16 @@ def use_profile(name: str) -> None:
     with atomic_path(Path("params.yaml")) as temporary:
         shutil.copyfile(source, temporary)
     typer.echo(f"params.yaml is now profile {name}; `dvc repro` runs it")
+
+
+@app.command()
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print plain data instead of text.")] = False) -> None:
+    """Say what the active profile misses on this machine, and what to do; exit code 1 if a stage would fail."""
+    from dlcr.doctor import diagnose, render  # loads DVC, pandas and the hub's library
+
+    found = diagnose(load_params(), Path())
+    typer.echo(json.dumps([asdict(finding) for finding in found], indent=2) if as_json else render(found))
+    raise typer.Exit(any(finding.state == "problem" for finding in found))
 
 
 @app.command("import-released")

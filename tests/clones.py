@@ -13,12 +13,13 @@ import pytest
 from filelock import FileLock
 
 
-def start(folder: Path, *words: str) -> subprocess.Popen:
+def start(folder: Path, *words: str, **environment: str) -> subprocess.Popen:
     """Starts a command in `folder`, with this Python's programs first on PATH."""
     environment = {
         **os.environ,
         "COLUMNS": "300",
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        **environment,
     }
     return subprocess.Popen(
         words, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -32,9 +33,9 @@ def output(process: subprocess.Popen) -> str:
     return printed
 
 
-def command(folder: Path, *words: str) -> str:
+def command(folder: Path, *words: str, **environment: str) -> str:
     """Runs a command in `folder` and returns what it printed."""
-    return output(start(folder, *words))
+    return output(start(folder, *words, **environment))
 
 
 def documented(repository: Path, heading: str, instead: Mapping[str, str] | None = None) -> list[str]:

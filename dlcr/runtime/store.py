@@ -3,6 +3,9 @@
 `keys/<key>` names the SHA-256 of a file in `objects/`; the key stands for everything that makes the file. A
 stage asks with `take` before it works and hands in with `put` after: an interrupted or enlarged run makes
 only what is missing.
+
+Libraries make files, too: where a container image is recorded for the stage (DLCR_IMAGE, which containers/run sets),
+entries and checkpoints are those of this image, and another image finds nothing of them.
 """
 
 import errno
@@ -27,7 +30,7 @@ def state_root() -> Path:
 
 def checkpoint_dir(key: str) -> Path:
     """Return the folder in which the run `key` keeps its checkpoints; not made by this call."""
-    return state_root() / "checkpoints" / _checked(key)
+    return state_root() / "checkpoints" / _of_image(key)
 
 
 def key_of(obj: object) -> str:
@@ -88,7 +91,8 @@ class Store:
         write_text(self._entry(key), digest + "\n")
 
     def _entry(self, key: str) -> Path:
-        return self.root / "keys" / _checked(key)[:2] / key
+        name = _of_image(key)
+        return self.root / "keys" / name[:2] / name
 
     def _object(self, digest: str) -> Path:
         return self.root / "objects" / digest[:2] / digest
@@ -98,10 +102,12 @@ class DamagedError(Exception):
     """The content of a file is not what its name says."""
 
 
-def _checked(key: str) -> str:
+def _of_image(key: str) -> str:
+    """The key, or, where an image is recorded for the stage, the hash of both."""
     if not _KEY.match(key) or key.startswith("."):
         raise ValueError(f"store key {key!r}: expected letters, digits, '.', '_' and '-', as from key_of")
-    return key
+    image = os.environ.get("DLCR_IMAGE")
+    return hashlib.sha256(f"{image} {key}".encode()).hexdigest() if image else key
 
 
 def _read(entry: Path) -> str | None:

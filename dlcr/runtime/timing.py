@@ -60,7 +60,8 @@ def load_all() -> pd.DataFrame:
 
 def machine() -> dict[str, str | int | float | None]:
     """What this process runs on: `cpu` (its model), `cores` and `threads` that it may use, `memory_gb` (GiB), `gpu`
-    (its name, None where PyTorch is not loaded or has none), and the versions `python` and `torch` (None: absent)."""
+    (its name, None where PyTorch is not loaded or has none), the versions `python` and `torch` (None: absent), and the
+    container `engine` ("none": without)."""
     cuda = _cuda()
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     return {
@@ -71,6 +72,7 @@ def machine() -> dict[str, str | int | float | None]:
         "gpu": cuda.get_device_name() if cuda else None,
         "python": platform.python_version(),
         "torch": _torch(),
+        "engine": os.environ.get("DLCR_ENGINE") or "none",
     }
 
 

@@ -51,6 +51,23 @@ def test_keys(store: Store, tmp_path: Path) -> None:
             store.take(bad, tmp_path / "x")
 
 
+def test_another_image_finds_nothing(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other libraries may make other bytes of the same inputs; without an image keys are as they are."""
+    places = set()
+    for image in (None, "sha256:one", "sha256:two"):
+        if image:
+            monkeypatch.setenv("DLCR_IMAGE", image)
+        assert not store.take("key", tmp_path / "taken")
+        store.put("key", _file(tmp_path / f"made-{len(places)}", f"made in {image}"))
+        assert store.take("key", tmp_path / "taken")
+        places.add(checkpoint_dir("key"))
+    assert len(places) == 3
+    monkeypatch.delenv("DLCR_IMAGE")
+    assert store.take("key", tmp_path / "taken")
+    assert (tmp_path / "taken").read_text() == "made in None"
+    assert checkpoint_dir("key").name == "key"
+
+
 def test_default_root_is_the_main_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert Store().root == tmp_path / ".dlcr" / "store"

@@ -1,0 +1,325 @@
+"""What the active profile needs of this machine, and what to do where that is missing: `dlcr doctor`.
+
+    found = diagnose(load_params(), Path())
+    print(render(found))
+
+Looks and measures; changes nothing and downloads nothing. A problem stops a stage, a warning may.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from huggingface_hub import snapshot_download, try_to_load_from_cache
+from huggingface_hub.errors import LocalEntryNotFoundError
+
+from dlcr.data.manifest import load_manifest
+from dlcr.data.readers import ccvid, last, ltcc, prcc, vc_clothes
+from dlcr.faces.finder import INSIGHTFACE
+from dlcr.faces.insight import pack_folder
+from dlcr.params import Dataset, Params
+from dlcr.parsing.schp import HUB_FILE
+from dlcr.runtime.checkpoint import find_checkpoint
+
+FAMILIES = ("vision", "reid", "report")
+ENGINES = ("none", "docker", "podman", "apptainer")
+ANSWER_SECONDS = 20  # that a remote or an engine is waited for
+TRAIN_IMAGES = {
+    reader: module.PUBLISHED["train"]
+    for reader, module in {
+        "prcc": prcc, "ltcc": ltcc, "ccvid": ccvid, "vc-clothes": vc_clothes, "last": last
+    }.items()
+}  # fmt: skip
+PIXELS = {"minicc": 96 * 48}
+USUAL_PIXELS = 256 * 128
+PNG_BYTES = 2.0  # a pixel of a variant, measured on MiniCC (docs/scale.md)
+MEMORY_GB = {"mini": 2, "hub": 20}
+"""Main memory: MiniCC's stages peak at 1.1 GB (measured); 7 B parameters in half precision pass through 14 GB."""
+NVIDIA = Path("/dev/nvidiactl")  # as containers/run has it
+GPU_GB = 16
+"""For the describer's weights in half precision (14 GB) and its work (docs/scale.md)."""
+UNUSED_WEIGHTS = ("*.bin", "*.ckpt", "*.pt", "*.pth", "*.h5", "*.msgpack")
+"""What repositories hold besides the safetensors that are loaded."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`subject`: what was looked at; `advice`: what to do, empty where all is well."""
+
+    subject: str
+    state: Literal["ok", "warning", "problem"]
+    found: str
+    advice: str = ""
+
+
+def diagnose(params: Params, root: Path) -> list[Finding]:
+    """All findings about this machine, the environment's engine and the profile `params` in the repository `root`."""
+    engine = os.environ.get("DLCR_ENGINE") or "none"
+    large = any("@" in name for name in weight_names(params).values())
+    found = [*check_engine(engine, root), check_gpu(engine, large, root), check_memory(large)]
+    found += [check_disk(params, root), *check_weights(params, engine), *check_datasets(params, root)]
+    return [*found, *check_remotes(root)]
+
+
+def render(found: list[Finding]) -> str:
+    """The findings for a terminal, a line each, advice below."""
+    width = max(len(finding.subject) for finding in found)
+    lines = []
+    for finding in found:
+        lines.append(f"{finding.state:<8} {finding.subject:<{width}}  {finding.found}")
+        if finding.advice:
+            lines.append(f"{'':<8} {'':<{width}}  -> {finding.advice}")
+    return "\n".join(lines)
+
+
+def check_engine(engine: str, root: Path) -> Iterator[Finding]:
+    """Whether stages can start where DLCR_ENGINE says, and how long a stage that does nothing takes there."""
+    if engine not in ENGINES:
+        yield Finding("engine", "problem", f"DLCR_ENGINE={engine}", f"set it to {', '.join(ENGINES[:-1])} or apptainer")
+        return
+    recorded = yaml.safe_load((root / "containers" / "images.yaml").read_text(encoding="utf-8"))
+    if engine == "none":
+        yield _own_environment()
+        if any(recorded.values()):
+            yield Finding(
+                "images", "warning", "containers/images.yaml records images, and stages run without them",
+                "set DLCR_ENGINE, or undo it: git restore containers/images.yaml",
+            )  # fmt: skip
+        return
+    version = _run(engine, "--version")
+    if version is None:
+        yield Finding("engine", "problem", f"no {engine} on PATH", f"install {engine}, or unset DLCR_ENGINE")
+        return
+    if engine != "apptainer" and _run(engine, "info") is None:
+        start = "start its service, and join its group" if engine == "docker" else "`podman info` says why"
+        yield Finding("engine", "problem", f"{engine} does not answer", start)
+        return
+    yield Finding("engine", "ok", version.splitlines()[-1])
+    for family in FAMILIES:
+        yield _check_image(engine, family, recorded.get(family), root)
+
+
+def _check_image(engine: str, family: str, image: str | None, root: Path) -> Finding:
+    """Runs a command that does nothing in the image of a family, as a stage would."""
+    start = time.monotonic()
+    done = subprocess.run(
+        [root / "containers" / "run", family, "true"],
+        cwd=root, env={**os.environ, "DLCR_ENGINE": engine}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode == 0:
+        return Finding(f"image {family}", "ok", f"{image[:19]} starts in {time.monotonic() - start:.1f} s")
+    said = done.stderr.strip().splitlines()
+    builder = engine if engine in ("docker", "podman") else "docker"
+    return Finding(
+        f"image {family}", "problem", said[-1] if said else f"exit code {done.returncode}",
+        f"build and record it: DLCR_ENGINE={builder} make images (docs/containers.md)",
+    )  # fmt: skip
+
+
+def _own_environment() -> Finding:
+    """Stages are `python -m stages...`: the python on PATH must be one with the packages."""
+    found = shutil.which("python")
+    names = ("dlcr", "torch", "diffusers", "transformers", "dvclive")
+    code = f"import importlib.util as u; print(*[n for n in {names} if u.find_spec(n) is None])"
+    missing = _run(found, "-c", code) if found else None
+    if missing is None or missing.strip():
+        what = f"{found}, without {missing.strip()}" if missing else "not there"
+        activate = f". {Path(sys.prefix) / 'bin' / 'activate'}"
+        return Finding("engine", "problem", f"none; python on PATH is {what}", f"activate the environment: {activate}")
+    return Finding("engine", "ok", f"none: stages run by {found}")
+
+
+def check_gpu(engine: str, large: bool, root: Path) -> Finding:
+    """Whether stages have a GPU, and one large enough for the profile's models."""
+    if not NVIDIA.exists():
+        if large:
+            return Finding("GPU", "warning", "none", "the profile's models take weeks on a CPU: use a machine with one")
+        return Finding("GPU", "ok", "none; the profile's small models need none")
+    code = "import torch; c = torch.cuda; print(c.is_available() and c.get_device_properties(0).total_memory // 2**30)"
+    answer = _run(str(root / "containers" / "run"), "vision", "python", "-c", code, cwd=root, seconds=120)
+    memory = (answer or "False").strip().splitlines()[-1]
+    if not memory.isdecimal():
+        advice = {
+            "none": "install torch's CUDA build: pip install --force-reinstall torch -c constraints.txt",
+            "docker": "install NVIDIA's Container Toolkit: nvidia-ctk runtime configure --runtime=docker",
+            "podman": "tell podman of the GPUs: nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml",
+            "apptainer": "`apptainer exec --nv` must find the driver's libraries",
+        }
+        return Finding("GPU", "problem", f"there is one, but torch under engine {engine} sees none", advice[engine])
+    if large and int(memory) < GPU_GB:
+        return Finding("GPU", "warning", f"{memory} GiB", f"the describer takes about {GPU_GB} GB: name a smaller one")
+    return Finding("GPU", "ok", f"{memory} GiB")
+
+
+def check_memory(large: bool) -> Finding:
+    """Free main memory against what the profile's stages take."""
+    needed = MEMORY_GB["hub" if large else "mini"]
+    lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines() if Path("/proc/meminfo").exists() else []
+    kilobytes = next((int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")), None)
+    if kilobytes is None:
+        return Finding("memory", "ok", "not known on this system")
+    free = kilobytes * 1024 / 1e9
+    if free < needed:
+        return Finding("memory", "warning", f"{free:.0f} GB free", f"stages take about {needed} GB: end other programs")
+    return Finding("memory", "ok", f"{free:.0f} GB free; stages take about {needed} GB")
+
+
+def check_disk(params: Params, root: Path) -> Finding:
+    """Free space against the profile's generated sets: in the workspace and, if it makes no links, in DVC's cache."""
+    free = shutil.disk_usage(root).free / 1e9
+    needed = 2 * generated_bytes(params, root) / 1e9
+    found = f"{free:.0f} GB free; the profile's generated sets take up to {needed:.1f} GB, DVC's cache included"
+    if free < needed:
+        advice = "lower k, remove sets, or let DVC link files: dvc config --local cache.type hardlink,symlink"
+        return Finding("disk", "warning", found, advice)
+    return Finding("disk", "ok", found)
+
+
+def generated_bytes(params: Params, root: Path) -> float:
+    """Bytes of all generated sets of the profile, from the images there are or, before `prepare`, should be."""
+    total = 0.0
+    for item in params.generated.values():
+        dataset = params.datasets[item.dataset]
+        images = _train_images(dataset, params, root / "data" / item.dataset)
+        total += images * (item.k or params.k) * PIXELS.get(dataset.reader, USUAL_PIXELS) * PNG_BYTES
+    return total
+
+
+def _train_images(dataset: Dataset, params: Params, packed: Path) -> int:
+    if (packed / "manifest.parquet").is_file():
+        return int((load_manifest(packed)["split"] == "train").sum())
+    if dataset.reader == "minicc":  # two outfits, as a subject has on cameras A, B and C
+        return params.minicc.train_subjects * params.minicc.images_per_camera * 3
+    return TRAIN_IMAGES.get(dataset.reader, 0)
+
+
+def weight_names(params: Params) -> dict[str, str]:
+    """Every model that the profile's stages load, by the key that names it in params.yaml."""
+    models = params.models
+    named = {"models.parser": models.parser, "models.summarizer": models.summarizer}
+    named |= {f"models.describers.{key}": name for key, name in models.describers.items()}
+    named |= {"models.inpainter": models.inpainter} | ({"models.faces": models.faces} if params.faces else {})
+    for recipe in sorted({run.model for run in params.runs.values()}):
+        weights = params.train[recipe].settings.get("weights")
+        named |= {f"train.{recipe}.settings.weights": weights} if weights else {}
+    return named
+
+
+def check_weights(params: Params, engine: str) -> Iterator[Finding]:
+    """Whether every model's weights are on this machine; nothing is downloaded. One finding a model, not a key."""
+    keys: dict[str, list[str]] = {}
+    for key, name in weight_names(params).items():
+        keys.setdefault(name, []).append(key)
+    for name, those in keys.items():
+        index = "model_index.json" if "models.inpainter" in those else "config.json"
+        problem, advice = _missing(name, index, engine)
+        subject = f"weights of {those[0]}" + (f" and {len(those) - 1} more" if len(those) > 1 else "")
+        yield Finding(subject, "problem" if problem else "ok", problem or name, advice)
+
+
+def _missing(name: str, index: str, engine: str) -> tuple[str, str]:
+    """What is missing of the model `name` and what to do, both empty where nothing is."""
+    if name.startswith(INSIGHTFACE):
+        folder = pack_folder(name.removeprefix(INSIGHTFACE))
+        there = bool(list(folder.glob("*.onnx")))
+        return ("", "") if there else (f"{folder}: no *.onnx files", "put insightface's model pack there")
+    if Path(name).is_file():
+        return "", ""
+    hub_file = HUB_FILE.fullmatch(name)
+    if hub_file:
+        repository, revision, path = hub_file["repository"], hub_file["revision"], hub_file["path"]
+        there = isinstance(try_to_load_from_cache(repository, path, revision=revision), str)
+        return ("", "") if there else (f"{name}: not in the cache", _download(engine, repository, revision, path))
+    try:
+        checkpoint = find_checkpoint(name, index, weights=())
+    except FileNotFoundError as error:
+        return str(error), "correct the name in params.yaml"
+    if checkpoint.revision is None:
+        there = any(Path(name).rglob("*.safetensors"))
+        return ("", "") if there else (f"{name}: no safetensors", "expected a folder written by save_pretrained")
+    try:
+        folder = snapshot_download(checkpoint.location, revision=checkpoint.revision, local_files_only=True)
+    except LocalEntryNotFoundError:
+        folder = None
+    there = folder is not None and any(Path(folder).rglob("*.safetensors"))
+    download = _download(engine, checkpoint.location, checkpoint.revision)
+    return ("", "") if there else (f"{name}: not in the cache", download)
+
+
+def _download(engine: str, repository: str, revision: str, path: str | None = None) -> str:
+    """The command that brings weights into the cache."""
+    prefix = "containers/run --network vision " if engine in ("docker", "podman", "apptainer") else ""
+    what = path or " ".join(f"--exclude '{pattern}'" for pattern in UNUSED_WEIGHTS)
+    return f"{prefix}hf download {repository} --revision {revision} {what}"
+
+
+def check_datasets(params: Params, root: Path) -> Iterator[Finding]:
+    """Whether the datasets' own folders are there, and where containers see them."""
+    for name, dataset in params.datasets.items():
+        if dataset.reader == "minicc":
+            continue
+        subject, source = f"dataset {name}", root / dataset.source
+        if not source.is_dir() or not any(source.iterdir()):
+            found = f"{dataset.source}: {'empty' if source.is_dir() else 'no such folder'}"
+            yield Finding(subject, "problem", found, "put or link your copy there (README: Real datasets and models)")
+        elif Path(dataset.source).is_absolute():
+            found = f"{dataset.source}: outside the repository, where containers do not see it"
+            yield Finding(subject, "warning", found, f"link it: ln -s {dataset.source} datasets/{name}")
+        else:
+            yield Finding(subject, "ok", dataset.source)
+
+
+def check_remotes(root: Path) -> Iterator[Finding]:
+    """Whether DVC's remotes answer."""
+    from dvc.repo import Repo
+
+    with Repo(str(root)) as repo:
+        names = sorted(repo.config["remote"])
+        default = repo.config["core"].get("remote")
+        if not names:
+            yield Finding("remotes", "ok", "none: what is made stays here (docs/dvc.md: Sharing data)")
+        for name in names:
+            subject = f"remote {name}" + (" (default)" if name == default else "")
+            problem = _within(ANSWER_SECONDS, lambda name=name: _ask_remote(repo, name))
+            if problem:
+                yield Finding(subject, "problem", problem, "see docs/dvc.md: Sharing data")
+            else:
+                yield Finding(subject, "ok", repo.config["remote"][name]["url"])
+
+
+def _ask_remote(repo: object, name: str) -> str:
+    odb = repo.cloud.get_remote_odb(name)
+    odb.fs.exists(odb.path)
+    return ""
+
+
+def _within(seconds: float, ask: Callable[[], str]) -> str:
+    """What `ask` returns, or in a line why it did not."""
+    pool = ThreadPoolExecutor(1)
+    try:
+        return pool.submit(ask).result(timeout=seconds)
+    except TimeoutError:
+        return f"no answer within {seconds:g} s"
+    except Exception as error:  # of whatever library speaks to this kind of remote
+        return " ".join(f"{type(error).__name__}: {error}".split())
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _run(*words: str, cwd: Path | None = None, seconds: float = ANSWER_SECONDS) -> str | None:
+    """What a command prints; None where it is not there, fails or takes too long."""
+    try:
+        done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, check=True, timeout=seconds)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

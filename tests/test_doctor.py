@@ -1,0 +1,304 @@
+"""`dlcr doctor`: each thing that a stage needs, there and missing, with what to do."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from dvc.repo import Repo
+from huggingface_hub import constants
+from typer.testing import CliRunner
+
+from dlcr import doctor
+from dlcr.cli import app
+from dlcr.data import save_manifest
+from dlcr.doctor import Finding
+from dlcr.params import Params, load_params
+
+IMAGE = "sha256:" + 32 * "ab"
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository without images, an empty cache of models, and programs of this test alone first on PATH."""
+    root = tmp_path / "dlcr"
+    (root / "containers").mkdir(parents=True)
+    record(root, None)
+    (tmp_path / "programs").mkdir()
+    monkeypatch.setenv("PATH", f"{tmp_path / 'programs'}:{os.environ['PATH']}")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(doctor, "NVIDIA", tmp_path / "nvidiactl")
+    monkeypatch.chdir(root)
+    return root
+
+
+def record(root: Path, image: str | None) -> None:
+    content = dict.fromkeys(doctor.FAMILIES, image)
+    (root / "containers" / "images.yaml").write_text(yaml.safe_dump(content))
+
+
+def program(path: Path, text: str) -> None:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+def profile(repository: Path, name: str) -> Params:
+    return load_params(repository / "profiles" / f"{name}.yaml")
+
+
+def states(found: list[Finding]) -> list[tuple[str, str]]:
+    return [(finding.subject, finding.state) for finding in found]
+
+
+# --- engines
+
+
+def test_an_unknown_engine(root: Path) -> None:
+    (found,) = doctor.check_engine("lxc", root)
+    assert (found.state, found.found) == ("problem", "DLCR_ENGINE=lxc")
+    assert "none, docker, podman or apptainer" in found.advice
+
+
+def test_without_an_engine_the_python_on_path_counts(root: Path, tmp_path: Path) -> None:
+    program(tmp_path / "programs" / "python", f'exec {sys.executable} "$@"')
+    assert states(list(doctor.check_engine("none", root))) == [("engine", "ok")]
+    program(tmp_path / "programs" / "python", "echo torch diffusers")
+    (found,) = doctor.check_engine("none", root)
+    assert found.state == "problem"
+    assert "without torch diffusers" in found.found
+    assert f"{sys.prefix}/bin/activate" in found.advice
+
+
+def test_recorded_images_that_nothing_runs_in(root: Path, tmp_path: Path) -> None:
+    program(tmp_path / "programs" / "python", "echo")
+    record(root, IMAGE)
+    _, images = doctor.check_engine("none", root)
+    assert images.state == "warning"
+    assert "git restore containers/images.yaml" in images.advice
+
+
+def test_an_engine_that_is_not_there_or_does_not_answer(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root.parent / "programs" / "sh").symlink_to("/bin/sh")
+    monkeypatch.setenv("PATH", str(root.parent / "programs"))
+    assert [found.found for found in doctor.check_engine("docker", root)] == ["no docker on PATH"]
+    program(root.parent / "programs" / "docker", 'test "$1" = --version && echo "Docker version 28"')
+    assert [found.found for found in doctor.check_engine("docker", root)] == ["docker does not answer"]
+
+
+def test_images_are_tried(root: Path, tmp_path: Path) -> None:
+    program(tmp_path / "programs" / "podman", "echo podman version 5")
+    program(
+        root / "containers" / "run",
+        'test "$DLCR_ENGINE $1 $2" != "podman reid true" || { echo "error: gone" >&2; exit 1; }',
+    )
+    record(root, IMAGE)
+    engine, *images = doctor.check_engine("podman", root)
+    assert engine == Finding("engine", "ok", "podman version 5")
+    assert states(images) == [("image vision", "ok"), ("image reid", "problem"), ("image report", "ok")]
+    assert re.fullmatch(r"sha256:abababababab starts in \d\.\d s", images[0].found)
+    assert images[1].found == "error: gone"
+    assert "DLCR_ENGINE=podman make images" in images[1].advice
+
+
+# --- GPU, memory, disk
+
+
+def test_a_gpu_is_missing_only_to_large_models(root: Path) -> None:
+    assert doctor.check_gpu("none", False, root).state == "ok"
+    assert doctor.check_gpu("none", True, root).state == "warning"
+
+
+@pytest.mark.parametrize(
+    ("printed", "large", "state"),
+    [("80", True, "ok"), ("8", True, "warning"), ("8", False, "ok"), ("False", True, "problem")],
+)
+def test_a_gpu_as_torch_sees_it(root: Path, printed: str, large: bool, state: str) -> None:
+    (root.parent / "nvidiactl").touch()
+    program(root / "containers" / "run", f'test "$1 $2 $3" = "vision python -c" && echo {printed}')
+    assert doctor.check_gpu("none", large, root).state == state
+
+
+@pytest.mark.parametrize(("engine", "advice"), [("docker", "Container Toolkit"), ("podman", "nvidia-ctk cdi generate")])
+def test_a_gpu_that_containers_do_not_get(root: Path, engine: str, advice: str) -> None:
+    (root.parent / "nvidiactl").touch()
+    program(root / "containers" / "run", "exit 125")
+    found = doctor.check_gpu(engine, False, root)
+    assert found.state == "problem"
+    assert advice in found.advice
+
+
+def test_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert doctor.check_memory(large=False).state == "ok"
+    monkeypatch.setitem(doctor.MEMORY_GB, "hub", 1_000_000)
+    assert doctor.check_memory(large=True).state == "warning"
+
+
+def test_bytes_of_generated_sets(root: Path, repository: Path) -> None:
+    """Before `prepare` by the published counts, afterwards by the images that are there."""
+    smoke = profile(repository, "smoke")
+    assert doctor.generated_bytes(smoke, root) == (2 + 2 + 2 + 1) * 36 * 96 * 48 * 2
+    prcc = profile(repository, "prcc")
+    variants = sum(item.k or prcc.k for item in prcc.generated.values())
+    assert doctor.generated_bytes(prcc, root) == variants * 17_896 * 256 * 128 * 2
+    row = {"image_id": "a", "subject": "1", "clothes": "1", "camera": "A", "split": "train", "tracklet": "", "frame": 0}
+    save_manifest(pd.DataFrame([row | {"width": 48, "height": 96}]), root / "data" / "minicc" / "manifest.parquet")
+    assert doctor.generated_bytes(smoke, root) == 7 * 96 * 48 * 2
+
+
+def test_disk(root: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = profile(repository, "smoke")
+    assert doctor.check_disk(params, root).state == "ok"
+    usage = shutil.disk_usage(root)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    found = doctor.check_disk(params, root)
+    assert found.state == "warning"
+    assert "lower k" in found.advice
+
+
+# --- weights
+
+
+@pytest.mark.parametrize("name", ["minicc", "prcc", "prcc-models", "paper"])
+def test_every_model_of_a_profile_is_looked_for(repository: Path, name: str) -> None:
+    text = (repository / "profiles" / f"{name}.yaml").read_text()
+    hub = set(re.findall(r"[\w.-]+/[\w.-]+@[\w.-]+(?::[\w./-]+)?", text))
+    found = set(doctor.weight_names(profile(repository, name)).values())
+    assert hub <= found
+    assert {value for value in found if "@" in value} == hub
+
+
+def test_local_weights_are_there(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(repository)
+    found = list(doctor.check_weights(profile(repository, "minicc"), "none"))
+    assert {finding.state for finding in found} == {"ok"}
+    assert len(found) == len({finding.found for finding in found}) == 7
+
+
+def in_the_cache(root: Path, repository: str, *files: str) -> None:
+    folder = root.parent / "hub" / f"models--{repository.replace('/', '--')}"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text("0123")
+    for name in files:
+        path = folder / "snapshots" / "0123" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+
+
+def test_weights_of_a_hub(root: Path) -> None:
+    problem, advice = doctor._missing("owner/name@main", "config.json", "none")
+    assert problem == "owner/name@main: not in the cache"
+    assert advice.startswith("hf download owner/name --revision main --exclude '*.bin'")
+    in_the_cache(root, "owner/name", "config.json", "unet/model.safetensors")
+    assert doctor._missing("owner/name@main", "config.json", "none") == ("", "")
+    in_the_cache(root, "owner/half", "config.json", "model.bin")
+    assert "not in the cache" in doctor._missing("owner/half@main", "config.json", "none")[0]
+
+
+def test_an_onnx_file_of_a_hub(root: Path) -> None:
+    name = "owner/parser@main:schp/lip.onnx"
+    problem, advice = doctor._missing(name, "config.json", "docker")
+    assert problem == f"{name}: not in the cache"
+    assert advice == "containers/run --network vision hf download owner/parser --revision main schp/lip.onnx"
+    in_the_cache(root, "owner/parser", "schp/lip.onnx")
+    assert doctor._missing(name, "config.json", "docker") == ("", "")
+
+
+def test_the_advice_is_a_command_of_the_hub() -> None:
+    """Its words are understood; no hub answers at the address, which is no misunderstanding."""
+    words = shlex.split(doctor._download("none", "owner/name", "main"))
+    for more, said in (([], "Connection refused"), (["--revisio", "main"], "No such option")):
+        done = subprocess.run(
+            [Path(sys.executable).parent / words[0], *words[1:], *more],
+            env={**os.environ, "HF_ENDPOINT": "http://127.0.0.1:1", "HF_HUB_OFFLINE": "0", "HF_HOME": "/nowhere"},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert said in done.stdout + done.stderr
+
+
+def test_local_weights_that_are_missing(root: Path) -> None:
+    assert "no such folder" in doctor._missing("weights/llava", "config.json", "none")[0]
+    (root / "weights").mkdir()
+    (root / "weights" / "config.json").write_text("{}")
+    assert "no safetensors" in doctor._missing("weights", "config.json", "none")[0]
+    (root / "parser.onnx").touch()
+    assert doctor._missing("parser.onnx", "config.json", "none") == ("", "")
+
+
+def test_a_pack_of_faces(root: Path) -> None:
+    problem, _ = doctor._missing("insightface:buffalo_l", "config.json", "none")
+    folder = root.parent / "home" / ".insightface" / "models" / "buffalo_l"
+    assert problem == f"{folder}: no *.onnx files"
+    folder.mkdir(parents=True)
+    (folder / "det.onnx").touch()
+    assert doctor._missing("insightface:buffalo_l", "config.json", "none") == ("", "")
+
+
+# --- datasets, remotes
+
+
+def test_datasets(root: Path, repository: Path, tmp_path: Path) -> None:
+    params = profile(repository, "paper")
+    assert {finding.state for finding in doctor.check_datasets(params, root)} == {"problem"}
+    for source, there in (("prcc", True), ("last", False)):
+        folder = root / params.datasets[source].source
+        folder.mkdir(parents=True)
+        if there:
+            (folder / "rgb").mkdir()
+    found = {finding.subject: finding for finding in doctor.check_datasets(params, root)}
+    assert found["dataset prcc"].state == "ok"
+    assert "empty" in found["dataset last"].found
+    assert "no such folder" in found["dataset ltcc"].found
+    outside = params.datasets["prcc"].model_copy(update={"source": str(tmp_path)})
+    params = params.model_copy(update={"datasets": {"prcc": outside}})
+    (finding,) = doctor.check_datasets(params, root)
+    assert finding.state == "warning"
+    assert finding.advice == f"link it: ln -s {tmp_path} datasets/prcc"
+    assert list(doctor.check_datasets(profile(repository, "minicc"), root)) == []
+
+
+def test_remotes(root: Path, tmp_path: Path) -> None:
+    Repo.init(str(root), no_scm=True).close()
+    assert [finding.state for finding in doctor.check_remotes(root)] == ["ok"]
+    (root / ".dvc" / "config").write_text(
+        f"[core]\nno_scm = true\nremote = shared\n['remote \"shared\"']\nurl = {tmp_path / 'remote'}\n"
+        "['remote \"gone\"']\nurl = ssh://127.0.0.1:1/srv\nuser = nobody\npassword = none\n"
+    )
+    gone, shared = doctor.check_remotes(root)
+    assert (shared.subject, shared.state) == ("remote shared (default)", "ok")
+    assert (gone.subject, gone.state) == ("remote gone", "problem")
+    assert "docs/dvc.md" in gone.advice
+
+
+def test_what_does_not_answer_is_not_waited_for() -> None:
+    assert doctor._within(0.05, lambda: time.sleep(1) or "") == "no answer within 0.05 s"
+
+
+# --- all of it
+
+
+def test_a_problem_is_the_exit_code(repository: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(repository / "profiles" / "minicc.yaml", "params.yaml")
+    (root / "models").symlink_to(repository / "models")
+    Repo.init(str(root), no_scm=True).close()
+    program(root.parent / "programs" / "python", "echo")
+    fine = CliRunner().invoke(app, ["doctor"])
+    assert fine.exit_code == 0, fine.output
+    assert not re.search("^problem", fine.output, flags=re.MULTILINE)
+    monkeypatch.setenv("DLCR_ENGINE", "lxc")
+    broken = CliRunner().invoke(app, ["doctor"])
+    assert broken.exit_code == 1
+    assert re.search(r"^problem +engine +DLCR_ENGINE=lxc\n +-> set it to", broken.output, flags=re.MULTILINE)
+    found = json.loads(CliRunner().invoke(app, ["doctor", "--json"]).output)
+    assert found[0] == {
+        "subject": "engine", "state": "problem", "found": "DLCR_ENGINE=lxc",
+        "advice": "set it to none, docker, podman or apptainer",
+    }  # fmt: skip
