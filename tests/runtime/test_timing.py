@@ -31,7 +31,7 @@ def test_a_timing_names_its_machine(folder: Path, monkeypatch: pytest.MonkeyPatc
     timing.record("parse", "minicc", seconds=1800.0, images=10)
     facts = json.loads((folder / "parse@minicc.json").read_text())
     assert facts["machine"] == timing.machine()
-    assert set(facts["machine"]) == {"cpu", "cores", "threads", "memory_gb", "gpu", "python", "torch"}
+    assert set(facts["machine"]) == {"cpu", "cores", "threads", "memory_gb", "gpu", "python", "torch", "engine"}
     assert (facts["machine"]["threads"], facts["machine"]["gpu"]) == (7, None)
     assert facts["machine"]["cpu"]
     assert facts["machine"]["memory_gb"] > 0.5
