@@ -38,17 +38,19 @@ def command(folder: Path, *words: str, **environment: str) -> str:
     return output(start(folder, *words, **environment))
 
 
-def documented(repository: Path, heading: str, instead: Mapping[str, str] | None = None) -> list[str]:
-    """The commands of docs/dvc.md under a heading, with each text of `instead` replaced; it must be there."""
+def documented(
+    repository: Path, heading: str, instead: Mapping[str, str] | None = None, page: str = "dvc.md"
+) -> list[str]:
+    """The commands of a page in docs/ under a heading, with each text of `instead` replaced; it must be there."""
     section = re.search(
         rf"^#+ {re.escape(heading)}\n(.*?)(?=^#+ |\Z)",
-        re.sub(r"(?m)^\$ ", "> ", (repository / "docs" / "dvc.md").read_text()),
+        re.sub(r"(?m)^\$ ", "> ", (repository / "docs" / page).read_text()),
         flags=re.DOTALL | re.MULTILINE,
     )
     lines = [line[2:] for line in section[1].splitlines() if line.startswith("> ")] if section else []
-    assert lines, f"docs/dvc.md: no commands under '{heading}'"
+    assert lines, f"docs/{page}: no commands under '{heading}'"
     for old, new in (instead or {}).items():
-        assert any(old in line for line in lines), f"docs/dvc.md: no '{old}' under '{heading}'"
+        assert any(old in line for line in lines), f"docs/{page}: no '{old}' under '{heading}'"
         lines = [line.replace(old, new) for line in lines]
     return lines
 

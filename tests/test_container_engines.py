@@ -6,10 +6,12 @@ come from podman's cache.
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +19,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from clones import command, made_clone, make_clone, output, start
+from clones import command, documented, made_clone, make_clone, output, start
 from PIL import Image
 
 MISSING = [name for name in ("podman", "runc", "debootstrap", "newuidmap") if shutil.which(name) is None]
@@ -51,8 +53,7 @@ def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def clone(repository: Path, podman: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone, profile smoke, whose images are built and recorded, after `dvc repro` in them."""
     clone = make_clone(repository, tmp_path_factory.mktemp("contained") / "dlcr")
-    base = command(clone, "containers/debian-base", **PODMAN).splitlines()[-1]
-    command(clone, "make", "images", BASE_IMAGE=base, **PODMAN)
+    make_images(repository, clone)
     command(clone, "dvc", "repro", **PODMAN)
     command(clone, "git", "add", "--all")
     command(clone, "git", "commit", "--quiet", "--message", "smoke, in containers")
@@ -62,6 +63,12 @@ def clone(repository: Path, podman: None, tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture
 def copy(clone: Path, tmp_path: Path) -> Path:
     return shutil.copytree(clone, tmp_path / "dlcr", symlinks=True)
+
+
+def make_images(repository: Path, clone: Path) -> str:
+    """Builds as docs/containers.md says; returns what that printed."""
+    lines = documented(repository, "Without a registry", page="containers.md")
+    return command(clone, "bash", "-ec", "\n".join(lines))
 
 
 def images(clone: Path) -> dict[str, str]:
@@ -130,12 +137,11 @@ def test_what_images_hold(clone: Path) -> None:
         assert [path for path in left if not path.startswith("/root/.")] == []  # Debian's .bashrc and .profile
 
 
-def test_a_change_of_code_builds_and_runs_nothing_anew(copy: Path) -> None:
+def test_a_change_of_code_builds_and_runs_nothing_anew(repository: Path, copy: Path) -> None:
     recorded = (copy / "containers" / "images.yaml").read_bytes()
     with (copy / "dlcr" / "reporting" / "page.py").open("a") as file:
         file.write("\n# changed\n")
-    base = command(copy, "containers/debian-base", **PODMAN).splitlines()[-1]
-    printed = command(copy, "make", "images", BASE_IMAGE=base, **PODMAN)
+    printed = make_images(repository, copy)
     assert (copy / "containers" / "images.yaml").read_bytes() == recorded
     assert [line for line in printed.splitlines() if "the same files as" in line] == [
         f"{family}: the same files as {images(copy)[family]}" for family in FAMILIES
@@ -263,13 +269,15 @@ def test_doctor_finds_all_well(clone: Path) -> None:
     assert "problem" not in printed
 
 
-def test_a_caller_who_is_not_root(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Rootless podman, with Debian's base alone as the image: what a stage writes is the caller's."""
+def test_a_caller_who_is_not_root(repository: Path, clone: Path) -> None:
+    """Rootless podman, with Debian's base alone as the image, brought there as docs/containers.md says."""
     if subprocess.run(["id", USER], capture_output=True, check=False).returncode != 0:
         subprocess.run(["useradd", "--create-home", USER], check=True)
     base = command(clone, "containers/debian-base", **PODMAN).splitlines()[-1]
-    folder = Path(subprocess.run(["mktemp", "-d"], capture_output=True, text=True, check=True).stdout.strip())
-    command(folder, "podman", "save", "--quiet", "--output", "base.tar", base)
+    folder = Path(tempfile.mkdtemp())  # not below pytest's, which is closed to others
+    instead = {"$(sed -n 's/^vision: //p' containers/images.yaml)": base, "vision.tar": f"{folder}/base.tar"}
+    save, load = documented(repository, "Sharing images", instead, page="containers.md")
+    command(folder, *shlex.split(save))
     shutil.copytree(clone / "containers", folder / "dlcr" / "containers")
     shutil.copy(os.environ["CONTAINERS_CONF"], folder)
     command(folder, "chown", "--recursive", f"{USER}:{USER}", str(folder))
@@ -279,7 +287,7 @@ def test_a_caller_who_is_not_root(clone: Path, tmp_path_factory: pytest.TempPath
         return output(start(folder, "su", "--login", USER, "--command", f"{settings}; {line}"))
 
     try:
-        as_user("podman load --quiet --input ../base.tar")
+        as_user(load.partition("#")[0])
         image = as_user(f"podman image inspect --format '{{{{.Id}}}}' {base}").split()[-1]
         as_user(f"sed --in-place 's/^report:.*/report: sha256:{image}/' containers/images.yaml")
         as_user("containers/run report sh -c 'id -un > made; touch /etc/made 2> refused || true'")

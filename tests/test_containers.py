@@ -386,3 +386,17 @@ def test_every_dependency_of_the_package_is_in_an_image(repository: Path) -> Non
     asked = [*project["dependencies"], *extras["onnx"], *extras["faces"], *extras["ray"]]
     installed = (repository / "containers" / "Dockerfile").read_text().replace("\\", " ").split()
     assert {word.split(">")[0] for word in asked} <= set(installed)
+
+
+def test_every_documented_command_is_run_somewhere(repository: Path) -> None:
+    page = (repository / "docs" / "containers.md").read_text()
+    commands = {line[2:].split("  ")[0] for line in page.splitlines() if line.startswith("$ ")}
+    assert commands == {  # all by test_container_engines.py
+        "export DLCR_ENGINE=podman",
+        "make images",
+        "dlcr doctor",
+        "dvc repro",
+        "BASE_IMAGE=$(containers/debian-base) make images",
+        "podman save --output vision.tar $(sed -n 's/^vision: //p' containers/images.yaml)",
+        "podman load --input vision.tar",
+    }
