@@ -164,6 +164,10 @@ def test_network_only_where_it_is_asked_for(root: Path) -> None:
     assert "HF_HUB_OFFLINE" not in asked
     models = f"{root.parent}/home/.cache/huggingface"
     assert f"{models}:{models}" in asked  # to write into
+    other = str(root.parent / "other")
+    elsewhere = run(root, "--network", "vision", "true", DLCR_ENGINE="docker", HF_HUB_CACHE=other)
+    assert mounts_of(elsewhere)[1:] == [f"{models}:{models}", f"{other}:{other}"]
+    assert f"{other}:{other}:ro" in mounts_of(run(root, "vision", "true", DLCR_ENGINE="docker", HF_HUB_CACHE=other))
     here = words_of(run(root, "vision", "true", DLCR_ENGINE="docker", DLCR_EXECUTOR="ray"))
     assert here[here.index("--network") + 1] == "none"
 

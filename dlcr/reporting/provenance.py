@@ -262,5 +262,4 @@ def _hardware(found: Mapping) -> str:
     """A machine in a few words."""
     parts = [found["gpu"]] if found["gpu"] else []
     parts += [f"{found['cpu']}, {found['threads']} of {found['cores']} cores", f"{found['memory_gb']:.0f} GB"]
-    parts += [f"Python {found['python']}", *([f"PyTorch {found['torch']}"] if found["torch"] else [])]
-    return ", ".join([*parts, *([f"in {found['engine']}"] if found.get("engine", "none") != "none" else [])])
+    return ", ".join([*parts, f"Python {found['python']}", *([f"PyTorch {found['torch']}"] if found["torch"] else [])])

@@ -199,7 +199,7 @@ def test_ablations_share_the_stage_of_their_run(tmp_path: Path, params: Params) 
 
 def test_hardware_and_cost(tmp_path: Path, params: Params) -> None:
     root = project(tmp_path, pipeline())
-    gpu = MACHINE | {"gpu": "Some GPU", "engine": "docker"}  # the other was recorded before engines were
+    gpu = MACHINE | {"gpu": "Some GPU"}
     rows = [
         {"stage": "train", "name": "progressive", "seconds": 10.0, "machine": gpu, "gpu_hours": 1.5},
         {"stage": "inpaint", "name": "queries-minicc", "seconds": 10.0, "machine": MACHINE, "core_hours": 2.0},
@@ -212,8 +212,7 @@ def test_hardware_and_cost(tmp_path: Path, params: Params) -> None:
     row = next(row for row in provenance_rows(found) if row["Evaluation"] == "progressive")
     assert row["Cost"] == "at least 2 CPU core hours, 1.5 GPU hours"
     assert row["Hardware"] == (
-        "CPU, 2 of 8 cores, 16 GB, Python 3.12, PyTorch 2; "
-        "Some GPU, CPU, 2 of 8 cores, 16 GB, Python 3.12, PyTorch 2, in docker"
+        "CPU, 2 of 8 cores, 16 GB, Python 3.12, PyTorch 2; Some GPU, CPU, 2 of 8 cores, 16 GB, Python 3.12, PyTorch 2"
     )
     names = [name.split("@") for name in stages]
     every = [
