@@ -3,6 +3,7 @@
 dlcr doctor
 dlcr profile list
 dlcr profile use minicc
+dlcr models pin
 dlcr import-released DIR --dataset prcc
 dlcr claims
 """
@@ -18,15 +19,19 @@ from typing import Annotated
 
 import typer
 
-from dlcr.params import load_params
-from dlcr.runtime.files import atomic_path
+from dlcr.params import load_params, weight_names
+from dlcr.runtime.files import atomic_path, write_text
 from dlcr.runtime.stage import run_stage
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="DLCR as a reproducible pipeline.")
 profile_app = typer.Typer(no_args_is_help=True, help="Choose what params.yaml describes.")
 app.add_typer(profile_app, name="profile")
+models_app = typer.Typer(no_args_is_help=True, help="The weights that params.yaml names.")
+app.add_typer(models_app, name="models")
 
 PROFILES = Path("profiles")
+HUB_NAME = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)@(?P<revision>[^@:]+)(?::.+)?")
+COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @profile_app.command("list")
@@ -49,6 +54,23 @@ def use_profile(name: str) -> None:
     with atomic_path(Path("params.yaml")) as temporary:
         shutil.copyfile(source, temporary)
     typer.echo(f"params.yaml is now profile {name}; `dvc repro` runs it")
+
+
+@models_app.command("pin")
+def pin_models() -> None:
+    """Name the models of a hub in params.yaml by commits: those that their branches and tags are at now."""
+    from huggingface_hub import HfApi
+
+    source = Path("params.yaml")
+    text = source.read_text(encoding="utf-8")
+    hub = filter(None, map(HUB_NAME.fullmatch, sorted(set(weight_names(load_params(source)).values()))))
+    for repository, revision in sorted({(name["repository"], name["revision"]) for name in hub}):
+        if COMMIT.fullmatch(revision):
+            continue
+        commit = HfApi().model_info(repository, revision=revision).sha
+        text = re.sub(rf"{re.escape(f'{repository}@{revision}')}(?![\w./-])", f"{repository}@{commit}", text)
+        typer.echo(f"{repository}: {revision} is {commit}")
+    write_text(source, text)
 
 
 @app.command()

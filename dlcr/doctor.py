@@ -9,6 +9,7 @@ Looks and measures; changes nothing and downloads nothing. A problem stops a sta
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -27,7 +28,7 @@ from dlcr.data.manifest import load_manifest
 from dlcr.data.readers import ccvid, last, ltcc, prcc, vc_clothes
 from dlcr.faces.finder import INSIGHTFACE
 from dlcr.faces.insight import pack_folder
-from dlcr.params import Dataset, Params
+from dlcr.params import Dataset, Params, weight_names
 from dlcr.parsing.schp import HUB_FILE
 from dlcr.runtime.checkpoint import find_checkpoint
 
@@ -48,6 +49,7 @@ MEMORY_GB = {"mini": 2, "hub": 20}
 NVIDIA = Path("/dev/nvidiactl")  # as containers/run has it
 GPU_GB = 16
 """For the describer's weights in half precision (14 GB) and its work (docs/scale.md)."""
+MOVING = re.compile(r"@(?![0-9a-f]{40}(?:$|:))")  # a branch or tag of a hub, not a commit
 UNUSED_WEIGHTS = ("*.bin", "*.ckpt", "*.pt", "*.pth", "*.h5", "*.msgpack")
 """What repositories hold besides the safetensors that are loaded."""
 
@@ -203,18 +205,6 @@ def _train_images(dataset: Dataset, params: Params, packed: Path) -> int:
     return TRAIN_IMAGES.get(dataset.reader, 0)
 
 
-def weight_names(params: Params) -> dict[str, str]:
-    """Every model that the profile's stages load, by the key that names it in params.yaml."""
-    models = params.models
-    named = {"models.parser": models.parser, "models.summarizer": models.summarizer}
-    named |= {f"models.describers.{key}": name for key, name in models.describers.items()}
-    named |= {"models.inpainter": models.inpainter} | ({"models.faces": models.faces} if params.faces else {})
-    for recipe in sorted({run.model for run in params.runs.values()}):
-        weights = params.train[recipe].settings.get("weights")
-        named |= {f"train.{recipe}.settings.weights": weights} if weights else {}
-    return named
-
-
 def check_weights(params: Params, engine: str) -> Iterator[Finding]:
     """Whether every model's weights are on this machine; nothing is downloaded. One finding a model, not a key."""
     keys: dict[str, list[str]] = {}
@@ -224,7 +214,10 @@ def check_weights(params: Params, engine: str) -> Iterator[Finding]:
         index = "model_index.json" if "models.inpainter" in those else "config.json"
         problem, advice = _missing(name, index, engine)
         subject = f"weights of {those[0]}" + (f" and {len(those) - 1} more" if len(those) > 1 else "")
-        yield Finding(subject, "problem" if problem else "ok", problem or name, advice)
+        if not problem and MOVING.search(name):
+            yield Finding(subject, "warning", f"{name}: what that names can change", "dlcr models pin")
+        else:
+            yield Finding(subject, "problem" if problem else "ok", problem or name, advice)
 
 
 def _missing(name: str, index: str, engine: str) -> tuple[str, str]:

@@ -451,6 +451,18 @@ def evaluation_places(params: Params, items: dict[str, dict[str, Section]] | Non
     return found
 
 
+def weight_names(params: Params) -> dict[str, str]:
+    """Every model that the profile's stages load, by the key that names it in params.yaml."""
+    models = params.models
+    named = {"models.parser": models.parser, "models.summarizer": models.summarizer}
+    named |= {f"models.describers.{key}": name for key, name in models.describers.items()}
+    named |= {"models.inpainter": models.inpainter} | ({"models.faces": models.faces} if params.faces else {})
+    for recipe in sorted({run.model for run in params.runs.values()}):
+        weights = params.train[recipe].settings.get("weights")
+        named |= {f"train.{recipe}.settings.weights": weights} if weights else {}
+    return named
+
+
 def lookup(section: dict[str, Section], kind: str, name: str) -> Section:
     """`section[name]`, or one ValueError that lists the names there are. `kind` is the section's key."""
     if name not in section:

@@ -21,7 +21,7 @@ from dlcr import doctor
 from dlcr.cli import app
 from dlcr.data import save_manifest
 from dlcr.doctor import Finding
-from dlcr.params import Params, load_params
+from dlcr.params import Params, load_params, weight_names
 
 IMAGE = "sha256:" + 32 * "ab"
 
@@ -171,7 +171,7 @@ def test_disk(root: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_every_model_of_a_profile_is_looked_for(repository: Path, name: str) -> None:
     text = (repository / "profiles" / f"{name}.yaml").read_text()
     hub = set(re.findall(r"[\w.-]+/[\w.-]+@[\w.-]+(?::[\w./-]+)?", text))
-    found = set(doctor.weight_names(profile(repository, name)).values())
+    found = set(weight_names(profile(repository, name)).values())
     assert hub <= found
     assert {value for value in found if "@" in value} == hub
 
@@ -201,6 +201,22 @@ def test_weights_of_a_hub(root: Path) -> None:
     assert doctor._missing("owner/name@main", "config.json", "none") == ("", "")
     in_the_cache(root, "owner/half", "config.json", "model.bin")
     assert "not in the cache" in doctor._missing("owner/half@main", "config.json", "none")[0]
+
+
+def test_a_revision_that_moves(root: Path, repository: Path) -> None:
+    params = profile(repository, "prcc")
+    commit = 20 * "0a"
+    named = {"parser": f"owner/parser@{commit}:schp/lip.onnx", "summarizer": "owner/name@main"}
+    params = params.model_copy(update={"models": params.models.model_copy(update=named)})
+    in_the_cache(root, "owner/name", "config.json", "model.safetensors")
+    in_the_cache(root, "owner/parser")
+    there = root.parent / "hub" / "models--owner--parser" / "snapshots" / commit / "schp" / "lip.onnx"
+    there.parent.mkdir(parents=True)
+    there.touch()
+    found = {finding.subject: finding for finding in doctor.check_weights(params, "none")}
+    assert found["weights of models.parser"].state == "ok"
+    assert found["weights of models.summarizer"].state == "warning"
+    assert found["weights of models.summarizer"].advice == "dlcr models pin"
 
 
 def test_an_onnx_file_of_a_hub(root: Path) -> None:
