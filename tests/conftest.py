@@ -21,8 +21,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-# Files that run the pipeline. The first makes the clone that the others copy: it starts first, and they come last.
-MAKES, COPY = ("test_pipeline.py",), ("test_growth.py", "test_remotes.py", "test_dvc_practice.py")
+# Files that run the pipeline. The first two start first: one builds images, and the other makes the clone that all copy;
+# the others come last.
+MAKES = ("test_container_engines.py", "test_pipeline.py")
+COPY = ("test_growth.py", "test_remotes.py", "test_dvc_practice.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
