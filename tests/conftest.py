@@ -21,7 +21,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-# Files that run the pipeline. The first two start first: one builds images, and the other makes the clone that all copy;
+# Files that run the pipeline. The first two start first: one builds images, the other makes the clone that all copy;
 # the others come last.
 MAKES = ("test_container_engines.py", "test_pipeline.py")
 COPY = ("test_growth.py", "test_remotes.py", "test_dvc_practice.py")
