@@ -94,8 +94,8 @@ def check_engine(engine: str, root: Path) -> Iterator[Finding]:
         yield _own_environment()
         if any(recorded.values()):
             yield Finding(
-                "images", "warning", "containers/images.yaml records images, and stages run without them",
-                "set DLCR_ENGINE, or undo it: git restore containers/images.yaml",
+                "images", "warning", "containers/images.yaml records images, and stages would run without them",
+                "set DLCR_ENGINE: what runs now is said to come from these images",
             )  # fmt: skip
         return
     version = _run(engine, "--version")

@@ -83,7 +83,7 @@ def test_recorded_images_that_nothing_runs_in(root: Path, tmp_path: Path) -> Non
     record(root, IMAGE)
     _, images = doctor.check_engine("none", root)
     assert images.state == "warning"
-    assert "git restore containers/images.yaml" in images.advice
+    assert "set DLCR_ENGINE" in images.advice
 
 
 def test_an_engine_that_is_not_there_or_does_not_answer(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

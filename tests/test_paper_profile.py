@@ -90,11 +90,11 @@ def narrow(params: dict, repository: Path) -> dict:
     params |= {"k": 2, "seeds": [0]}
     params["describe"] |= {"max_new_tokens": 16}
     params["summarize"] |= {"max_new_tokens": 16}
-    params["inpaint"] |= {"steps": 1, "size": [96, 48], "block": 64, "dtype": "bfloat16", "solver": "dpm++"}
+    params["inpaint"] |= {"steps": 1, "size": [96, 48], "block": 64, "dtype": "float32", "solver": "dpm++"}
     weights = {"weights": str(repository / "models/mini/backbone"), "clothes_from_epoch": 0}
     for name, entry in params["train"].items():
         entry |= {"model": f"{entry.get('model', name)}-mini", "settings": weights, "size": [96, 48], "epochs": 1}
-        entry |= {"identities": 2, "images": 2, "precision": "bfloat16", "milestones": []}
+        entry |= {"identities": 2, "images": 2, "precision": "float32", "milestones": []}
     for items in (params, params["private"]):
         for item in items["queries"].values():
             item |= {"variants": 2, "steps": 1, "size": [96, 48]}
