@@ -19,7 +19,7 @@ from typing import Annotated
 
 import typer
 
-from dlcr.params import load_params, weight_names
+from dlcr.params import load_params, moving_revision, weight_names
 from dlcr.runtime.files import atomic_path, write_text
 from dlcr.runtime.stage import run_stage
 
@@ -30,8 +30,6 @@ models_app = typer.Typer(no_args_is_help=True, help="The weights that params.yam
 app.add_typer(models_app, name="models")
 
 PROFILES = Path("profiles")
-HUB_NAME = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)@(?P<revision>[^@:]+)(?::.+)?")
-COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @profile_app.command("list")
@@ -63,10 +61,8 @@ def pin_models() -> None:
 
     source = Path("params.yaml")
     text = source.read_text(encoding="utf-8")
-    hub = filter(None, map(HUB_NAME.fullmatch, sorted(set(weight_names(load_params(source)).values()))))
-    for repository, revision in sorted({(name["repository"], name["revision"]) for name in hub}):
-        if COMMIT.fullmatch(revision):
-            continue
+    names = weight_names(load_params(source)).values()
+    for repository, revision in sorted(set(filter(None, map(moving_revision, names)))):
         commit = HfApi().model_info(repository, revision=revision).sha
         text = re.sub(rf"{re.escape(f'{repository}@{revision}')}(?![\w./-])", f"{repository}@{commit}", text)
         typer.echo(f"{repository}: {revision} is {commit}")

@@ -9,7 +9,6 @@ Looks and measures; changes nothing and downloads nothing. A problem stops a sta
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -28,7 +27,7 @@ from dlcr.data.manifest import load_manifest
 from dlcr.data.readers import ccvid, last, ltcc, prcc, vc_clothes
 from dlcr.faces.finder import INSIGHTFACE
 from dlcr.faces.insight import pack_folder
-from dlcr.params import Dataset, Params, weight_names
+from dlcr.params import Dataset, Params, moving_revision, weight_names
 from dlcr.parsing.schp import HUB_FILE
 from dlcr.runtime.checkpoint import find_checkpoint
 
@@ -49,7 +48,6 @@ MEMORY_GB = {"mini": 2, "hub": 20}
 NVIDIA = Path("/dev/nvidiactl")  # as containers/run has it
 GPU_GB = 16
 """For the describer's weights in half precision (14 GB) and its work (docs/scale.md)."""
-MOVING = re.compile(r"@(?![0-9a-f]{40}(?:$|:))")  # a branch or tag of a hub, not a commit
 UNUSED_WEIGHTS = ("*.bin", "*.ckpt", "*.pt", "*.pth", "*.h5", "*.msgpack")
 """What repositories hold besides the safetensors that are loaded."""
 
@@ -214,7 +212,7 @@ def check_weights(params: Params, engine: str) -> Iterator[Finding]:
         index = "model_index.json" if "models.inpainter" in those else "config.json"
         problem, advice = _missing(name, index, engine)
         subject = f"weights of {those[0]}" + (f" and {len(those) - 1} more" if len(those) > 1 else "")
-        if not problem and MOVING.search(name):
+        if not problem and moving_revision(name):
             yield Finding(subject, "warning", f"{name}: what that names can change", "dlcr models pin")
         else:
             yield Finding(subject, "problem" if problem else "ok", problem or name, advice)

@@ -8,6 +8,7 @@ complete files of the same shape; `dlcr profile use NAME` makes one the active p
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -461,6 +462,12 @@ def weight_names(params: Params) -> dict[str, str]:
         weights = params.train[recipe].settings.get("weights")
         named |= {f"train.{recipe}.settings.weights": weights} if weights else {}
     return named
+
+
+def moving_revision(name: str) -> tuple[str, str] | None:
+    """Repository and revision of a hub's model that is named by a branch or tag; None for commits and local models."""
+    found = re.fullmatch(r"([\w.-]+/[\w.-]+)@(?![0-9a-f]{40}(?:$|:))([^@:]+)(?::.+)?", name)
+    return (found[1], found[2]) if found else None
 
 
 def lookup(section: dict[str, Section], kind: str, name: str) -> Section:
