@@ -5,13 +5,18 @@ Both kinds load through the same calls; only safetensors files are read and no c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from types import ModuleType
 
 import torch
+
+COMPUTED = re.compile(r"(^|\.)(position_ids|inv_freq|masked_bias|num_batches_tracked)$")
+"""Tensors that older checkpoints hold although a model computes or counts them itself."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,65 @@ def find_checkpoint(model: str, index: str = "config.json", weights: Sequence[st
     if not at or not revision or repository.count("/") != 1 or repository.startswith((".", "/")):
         raise FileNotFoundError(f"{model}: no such folder, and not 'owner/name@revision' of a model repository either")
     return Checkpoint(repository, revision)
+
+
+@contextmanager
+def loading(model: str) -> Iterator[None]:
+    """Around calls of a model library: what it raises becomes one error that names the model.
+
+    Raises FileNotFoundError for an OSError, as where a file is missing or the hub can't be reached, ValueError for all
+    that such libraries raise about a model's files: a missing package, a damaged file, tensors of other shapes.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except OSError as error:
+        raise FileNotFoundError(f"{model}: cannot be loaded: {error}") from error
+    except Exception as error:  # safetensors, transformers and diffusers share no base but this
+        raise ValueError(f"{model}: cannot be loaded: {type(error).__name__}: {error}") from error
+
+
+def load_network(kind: type, model: str, checkpoint: Checkpoint, **arguments: object) -> torch.nn.Module:
+    """A network of transformers in evaluation mode, on the GPU if there is one, with every weight from the checkpoint.
+
+    kind: a class with transformers' `from_pretrained`; arguments: what it takes besides `Checkpoint.weights()`. Raises
+    what `loading` and `check_network` raise.
+    """
+    with loading(model):
+        network, report = kind.from_pretrained(
+            checkpoint.location, output_loading_info=True, **checkpoint.weights(), **arguments
+        )
+        network = network.to(device()).eval()
+    check_network(model, network, report)
+    return network
+
+
+def check_network(model: str, network: torch.nn.Module, report: Mapping[str, Collection]) -> None:
+    """Refuses a network whose weights are not all its checkpoint's, or not numbers: it would run all the same.
+
+    report: the loading report of transformers and diffusers: names of tensors under missing_keys (which stay random),
+    unexpected_keys (which no part of the network takes) and mismatched_keys (of another shape). Raises ValueError that
+    names the first tensor of each kind.
+    """
+    # A mismatched key comes with its two shapes.
+    names = {
+        kind: sorted(str(key if isinstance(key, str) else key[0]) for key in report.get(f"{kind}_keys") or ())
+        for kind in ("missing", "unexpected", "mismatched")
+    }
+    names["unexpected"] = [name for name in names["unexpected"] if not COMPUTED.search(name)]
+    tensors = [*network.named_parameters(), *network.named_buffers()]
+    names["not finite"] = [name for name, values in tensors if not bool(values.isfinite().all())]
+    found = [
+        f"{kind}: {tensors[0]}" + (f" and {len(tensors) - 1} more" if len(tensors) > 1 else "")
+        for kind, tensors in names.items()
+        if tensors
+    ]
+    if found:
+        raise ValueError(
+            f"{model}: its weights are not those of a {type(network).__name__}; tensors {'; '.join(found)}; "
+            "expected every tensor of the network, finite, and no other"
+        )
 
 
 def device() -> torch.device:
