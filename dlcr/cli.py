@@ -99,15 +99,32 @@ def import_strips(
             raise ValueError(
                 f"{value!r} cannot name a dataset or set: expected a-z, 0-9, '.', '_', '-', and not 'none'"
             )
+    section = _imported_section(dataset, name)
     folder = Path("generated", name)
     done = import_released(release, Path("data", dataset), folder, allow_missing)
     typer.echo(f"{folder}: {done.variants} variants of {done.images} images; {done.made} files made, {done.kept} kept")
     if done.missing:
         typer.echo(f"{done.missing} images are {MISSING}: skipped")
     typer.echo(
-        f"Next: a line `{name}: {{dataset: {dataset}}}` under `imported` of params.yaml and a run with "
+        f"Next: a line `{name}: {{dataset: {dataset}}}` under `{section}` of params.yaml and a run with "
         f"`generated: {name}`; `dvc add {folder}` versions the set"
     )
+
+
+def _imported_section(dataset: str, name: str) -> str:
+    """Where params.yaml lists the imported set `name` of `dataset`. ValueError if the pipeline makes a set of that
+    name."""
+    if name.startswith("queries-"):
+        raise ValueError(f"--name {name}: the pipeline makes generated/queries-*; choose another")
+    if not Path("params.yaml").is_file():
+        return "imported"  # nothing of a pipeline is here
+    params = load_params()
+    if name in params.generated:
+        kept = "private." if name in params.private.generated else ""
+        raise ValueError(
+            f"--name {name}: the pipeline makes it ({kept}generated.{name} of params.yaml); choose another"
+        )
+    return "private.imported" if dataset in params.private.datasets else "imported"
 
 
 @app.command("claims")

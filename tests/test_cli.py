@@ -216,6 +216,30 @@ def test_names_that_cannot_be_a_set(workplace: Path, name: str) -> None:
     assert not Path("generated").exists()
 
 
+@pytest.mark.parametrize(
+    ("profile", "name", "message"),
+    [
+        ("minicc", "guided", "the pipeline makes it (generated.guided of params.yaml); choose another"),
+        ("ltcc", "ltcc-inpainting", "the pipeline makes it (private.generated.ltcc-inpainting of params.yaml)"),
+        ("minicc", "queries-mine", "the pipeline makes generated/queries-*"),
+        ("minicc", "queries-minicc", "the pipeline makes generated/queries-*"),
+    ],
+)
+def test_names_of_sets_that_the_pipeline_makes(
+    repository: Path, workplace: Path, profile: str, name: str, message: str
+) -> None:
+    shutil.copy(repository / "profiles" / f"{profile}.yaml", "params.yaml")
+    assert message in str(run("release", "--dataset", "prcc", "--name", name).exception)
+    assert not Path("generated").exists()
+
+
+def test_a_set_of_private_data_is_listed_as_private(repository: Path, workplace: Path) -> None:
+    Path("data", "prcc").rename(Path("data", "ltcc"))
+    for profile, section in {"ltcc": "private.imported", "minicc": "imported"}.items():
+        shutil.copy(repository / "profiles" / f"{profile}.yaml", "params.yaml")
+        assert f"under `{section}` of params.yaml" in run("release", "--dataset", "ltcc").output
+
+
 def test_unknown_dataset(workplace: Path) -> None:
     assert "data/last: not packed yet; run `dvc repro prepare@last` first" in str(
         run("release", "--dataset", "last").exception
