@@ -22,8 +22,7 @@ from typing import Annotated
 import typer
 
 from dlcr import profiles
-from dlcr.params import Params, load_params, moving_revision, weight_names
-from dlcr.runtime.files import write_text
+from dlcr.params import Params, load_params
 from dlcr.runtime.stage import run_stage
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="DLCR as a reproducible pipeline.")
@@ -58,17 +57,17 @@ def diff_profile(name: Annotated[str | None, typer.Argument(help="Default: the c
 
 @models_app.command("pin")
 def pin_models() -> None:
-    """Name the models of a hub in params.yaml by commits: those that their branches and tags are at now."""
-    from huggingface_hub import HfApi
+    """Name the models of a hub in params.yaml by commits: those that their branches and tags are at now.
 
-    source = Path("params.yaml")
-    text = source.read_text(encoding="utf-8")
-    names = weight_names(load_params(source)).values()
-    for repository, revision in sorted(set(filter(None, map(moving_revision, names)))):
-        commit = HfApi().model_info(repository, revision=revision).sha
-        text = re.sub(rf"{re.escape(f'{repository}@{revision}')}(?![\w./-])", f"{repository}@{commit}", text)
-        typer.echo(f"{repository}: {revision} is {commit}")
-    write_text(source, text)
+    What can be pinned is; exit code 1 if a model could not be.
+    """
+    from dlcr import pins  # loads the hub's library
+
+    done, failed = pins.pin_models(Path("params.yaml"))
+    typer.echo("\n".join(done) or "nothing was pinned" if done or failed else "no model is named by a branch or tag")
+    for line in failed:
+        typer.echo(f"error: {line}", err=True)
+    raise typer.Exit(bool(failed))
 
 
 @app.command()

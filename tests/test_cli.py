@@ -1,11 +1,8 @@
-"""`dlcr import-released`, `models pin`, `targets` and `claims` as a user types them."""
+"""`dlcr import-released`, `targets` and `claims` as a user types them."""
 
 import json
-import re
 import shutil
-from hashlib import sha1
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -135,51 +132,6 @@ def test_claims_say_their_verdict_by_the_exit_code(
     contradicted = CliRunner().invoke(app, ["claims"])
     assert contradicted.exit_code == 3
     assert "CONTRADICTED" in contradicted.output
-
-
-class Hub:
-    """A hub whose branches and tags are at commits of their names."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-
-    def model_info(self, repository: str, revision: str) -> SimpleNamespace:
-        self.asked.append(f"{repository}@{revision}")
-        if repository == "owner/gone":
-            raise OSError(f"{repository}: no such repository")
-        return SimpleNamespace(sha=sha1(f"{repository}@{revision}".encode()).hexdigest())
-
-
-def test_models_are_pinned(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every model of the hub, wherever it is named; nothing else of the file changes, and a second time nothing."""
-    hub = Hub()
-    monkeypatch.setattr("huggingface_hub.HfApi", lambda: hub)
-    monkeypatch.chdir(tmp_path)
-    before = (repository / "profiles" / "prcc-models.yaml").read_text()
-    Path("params.yaml").write_text(before)
-    printed = CliRunner().invoke(app, ["models", "pin"])
-    assert printed.exit_code == 0, printed.output
-    assert sorted(hub.asked) == sorted(set(re.findall(r"[\w.-]+/[\w.-]+@[\w.-]+", before)))
-    after = Path("params.yaml").read_text()
-    assert re.sub(r"@[0-9a-f]{40}", "@main", after) == before
-    assert after.count("@main") == 0
-    commit = sha1(b"timm/resnet50.tv_in1k@main").hexdigest()
-    assert f"timm/resnet50.tv_in1k: main is {commit}" in printed.output
-    hub.asked.clear()
-    assert CliRunner().invoke(app, ["models", "pin"]).exit_code == 0
-    assert hub.asked == []
-    assert Path("params.yaml").read_text() == after
-
-
-def test_a_model_that_cannot_be_pinned_changes_nothing(
-    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("huggingface_hub.HfApi", Hub)
-    monkeypatch.chdir(tmp_path)
-    text = (repository / "profiles" / "prcc.yaml").read_text().replace("llava-hf/llava-1.5-7b-hf@main", "owner/gone@v1")
-    Path("params.yaml").write_text(text)
-    assert "owner/gone" in str(CliRunner().invoke(app, ["models", "pin"]).exception)
-    assert Path("params.yaml").read_text() == text
 
 
 @pytest.fixture
