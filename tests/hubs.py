@@ -70,13 +70,11 @@ def serve(origin: Path, gated: Sequence[str] = ()) -> Iterator[tuple[str, list[s
         def do_GET(self) -> None:
             path = unquote(urlparse(self.path).path).strip("/")
             asked.append(f"{self.command} {path}")
-            api, parts = path.startswith("api/models/"), path.removeprefix("api/models/").split("/")
-            repository, (verb, revision, *rest) = (
-                "/".join(parts[:2]),
-                parts[2:4] + ["", ""][len(parts[2:4]) :] + parts[4:],
-            )
-            folder, commit = origin / repository, commit_of(repository)
-            if len(parts) < 2 or not folder.is_dir():
+            api, parts = path.startswith("api/models/"), path.removeprefix("api/models/").split("/", 4)
+            owner, name, verb, revision, rest = parts + [""] * (5 - len(parts))
+            repository, folder = f"{owner}/{name}", origin / owner / name
+            commit, file = commit_of(repository), folder / rest
+            if not folder.is_dir():
                 self.answer(401, X_Error_Code="RepoNotFound")
             elif revision not in ("main", commit):
                 self.answer(404, X_Error_Code="RevisionNotFound")

@@ -242,6 +242,7 @@ def ask(endpoint: str, cache: Path, *names: str) -> list[list]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+@pytest.mark.slow
 def test_online_no_more_is_downloaded_than_is_loaded(origin: Path) -> None:
     make(origin / "owner/half", *REAL, index=CLASSES)
     plain = [f"{part}.safetensors" for part in PIPELINE.parts]
