@@ -77,7 +77,7 @@ def load_checked(kind: type, model: str, folder: str | Path, **arguments: object
             network, report = kind.from_pretrained(
                 folder, output_loading_info=True, ignore_mismatched_sizes=True, **arguments
             )
-            if not report["missing_keys"]:  # which may be on no device at all
+            if not any(tensor.is_meta for tensor in network.parameters()):  # as diffusers leaves what it did not find
                 network.to(device())
     finally:
         for logger in loggers:
