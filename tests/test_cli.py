@@ -19,7 +19,7 @@ from dlcr.reporting import claims
 
 def test_targets_of_a_table(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for profile, expected in (
-        ("smoke", ["baseline", "oracle", "progressive"]),
+        ("smoke", ["baseline", "oracle", "paired", "progressive"]),
         ("ltcc", ["ltcc-baseline", "ltcc-progressive"]),
     ):
         monkeypatch.chdir(tmp_path)
@@ -37,7 +37,7 @@ def test_targets_of_ablations_are_their_one_stage(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "params.yaml").write_bytes((repository / "profiles/minicc.yaml").read_bytes())
     printed = CliRunner().invoke(app, ["targets", "ccfa"]).output.split()
-    assert printed == [f"refine-eval@{name}" for name in ("baseline", "ccfa", "ccfa-ablations")]
+    assert printed == [f"refine-eval@{name}" for name in ("baseline", "ccfa")]
 
 
 def test_claims_say_their_verdict_by_the_exit_code(
