@@ -19,7 +19,7 @@ from dlcr.reporting import claims
 def test_targets_of_tables(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for profile, tables, expected in (
-        ("smoke", ["a1"], ["refine-eval@baseline", "refine-eval@oracle", "refine-eval@progressive"]),
+        ("smoke", ["a1"], [f"refine-eval@{name}" for name in ("baseline", "oracle", "paired", "progressive")]),
         ("ltcc", ["A1"], ["private-refine-eval@ltcc-baseline", "private-refine-eval@ltcc-progressive"]),
         ("smoke", ["A5", "t4"], [f"refine-eval@{name}-on-night" for name in ("baseline", "progressive")]),
     ):
@@ -113,7 +113,7 @@ def test_targets_of_ablations_are_their_one_stage(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "params.yaml").write_bytes((repository / "profiles/minicc.yaml").read_bytes())
     printed = CliRunner().invoke(app, ["targets", "ccfa"]).output.split()
-    assert printed == [f"refine-eval@{name}" for name in ("baseline", "ccfa", "ccfa-ablations")]
+    assert printed == [f"refine-eval@{name}" for name in ("baseline", "ccfa")]
 
 
 def test_claims_say_their_verdict_by_the_exit_code(

@@ -160,7 +160,10 @@ def prepare(pipeline: Inpainter, images: np.ndarray, masks: np.ndarray | None) -
     small = (images.shape[1] // cell, images.shape[2] // cell)
     return Canvas(
         hole=functional.interpolate(hole, size=small),  # each cell's first pixel, as the models were trained with
-        around=_encode(pipeline, pixels * (hole < 0.5)),
+        # without masks nothing is around: the same for all, encoded once
+        around=_encode(pipeline, pixels * (hole < 0.5))
+        if masks is not None
+        else _encode(pipeline, torch.zeros_like(pixels[:1])).repeat(len(pixels), 1, 1, 1),
         start=_encode(pipeline, pixels) if masks is None else None,
     )
 
