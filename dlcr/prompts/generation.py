@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, TopPLogitsWarper
@@ -67,6 +68,20 @@ def generate_texts(
     answers = tokens if encoder else tokens[:, prompts.shape[1] :]
     texts = tokenizer.batch_decode(answers, skip_special_tokens=True)
     return [text.strip() for text in texts]
+
+
+@contextmanager
+def asking(model: str) -> Iterator[None]:
+    """Around all that is done to ask a model: what a library raises becomes one ValueError that names the model.
+
+    A GPU without memory passes through, since smaller batches may do.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # as of `loading`: a missing package, features that don't match the tokens
+        raise ValueError(f"{model}: cannot answer: {type(error).__name__}: {error}") from error
 
 
 def require_chat_template(owner: object, model: str) -> None:
