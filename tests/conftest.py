@@ -18,27 +18,12 @@ os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
 import pytest
+from written import refuse
 
 ROOT = Path(__file__).parents[1]
 
 
-# What a user's commands write into this checkout: stages, experiments, `dlcr profile use`, `make images`.
-WRITTEN = ("data/", "masks/", "descriptions/", "outfits/", "discriminators/", "generated/", "faces/", "runs/",
-           "evaluations/", "reports/", "dvc.lock", "params.yaml", "containers/images.yaml")  # fmt: skip
-NOT_WRITTEN = ("/.gitignore", "/none/README.md")
-
-
-def _refuse_what_users_write(
-    event: str, arguments: tuple, written: tuple[str, ...] = tuple(f"{ROOT}/{name}" for name in WRITTEN)
-) -> None:
-    """`make demo`, then `make test`: no test reads what the demo left here. `clones.export` gives what is committed."""
-    if event == "open" and isinstance(arguments[0], str):
-        path = os.path.abspath(arguments[0])  # noqa: PTH100 (every file that is opened comes by)
-        if path.startswith(written) and not path.endswith(NOT_WRITTEN):
-            raise AssertionError(f"{path}: a test opens a file of this checkout that users' commands write")
-
-
-sys.addaudithook(_refuse_what_users_write)
+sys.addaudithook(refuse)
 
 # Files that run the pipeline. The first two start first: one builds images, the other makes the clone that all copy;
 # the others come last.

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from clones import command, make_clone
-from conftest import WRITTEN
+from written import WRITTEN
 
 
 def use(clone: Path) -> None:
@@ -45,7 +45,7 @@ def used(repository: Path, tmp_path: Path) -> Path:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_what_is_committed_is_tested_whatever_was_run(used: Path) -> None:
-    """All test files that ask for what is committed. Others cannot read the rest: conftest.py refuses it."""
+    """All test files that ask for what is committed. Others cannot read the rest: written.py refuses it."""
     others = [path for path in (used / "tests").rglob("test_*.py") if path.name != Path(__file__).name]
     files = [path for path in others if "export(repository" in path.read_text()]
     assert {path.name for path in files} >= {"test_readme.py", "test_params.py"}
