@@ -1,8 +1,8 @@
 """How far what a GPU made is from what a CPU made, of each stage's output; `within`: no farther than is to be expected.
 
 A GPU multiplies in another order and, in convolutions of float32, with ten bits of mantissa (TF32) where a CPU has 23:
-relative errors of 5e-4 in single products. Tolerances are about ten times what that does on a CPU (`pretend`), which is in
-brackets.
+relative errors of 5e-4 in single products. Tolerances are about ten times what that does on a CPU
+(`pretend`), which is in brackets.
 """
 
 import json
