@@ -1,0 +1,184 @@
+"""Profile prcc as on the first day with the real models: from `dlcr doctor` to the report, offline and online.
+
+The models are small, in the exact layouts of their repositories (`hub`), the hub is a server on loopback
+(`hub_server`), and PRCC's pictures are MiniCC's people. The values are those of a first trial: k of 2, two steps, one
+seed.
+"""
+
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+
+import hub as models
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from clones import command, make_clone, start
+from hub_server import Hub, commit_of, serve
+from PIL import Image
+
+from dlcr.minicc import benchmark_scenes, render
+
+pytestmark = [pytest.mark.rehearsal, pytest.mark.slow, pytest.mark.timeout(900)]
+
+TOKEN = "hf_of_somebody_who_accepted_the_licence"
+UNWANTED = ("Traceback", "requires torchvision", "Could not reach", "trust_remote_code")
+"""What no command may print: a bug, notices about packages that are not needed, and about a hub that is not asked."""
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
+    """A hub with the profile's models, of which Llama is given to TOKEN's owner alone."""
+    origin = tmp_path_factory.mktemp("origin")
+    models.build(origin)
+    with serve(origin, {models.LLAMA}, TOKEN) as hub:
+        yield hub
+
+
+@pytest.fixture
+def clone(repository: Path, tmp_path: Path) -> Path:
+    """A clone with profile prcc, made small, and a PRCC of eight people."""
+    clone = make_clone(repository, tmp_path / "dlcr")
+    command(clone, "dlcr", "profile", "use", "prcc")
+    params = yaml.safe_load((clone / "params.yaml").read_text())
+    (clone / "params.yaml").write_text(yaml.safe_dump(small(params), sort_keys=False))
+    make_prcc(clone / "datasets" / "prcc")
+    return clone
+
+
+def small(params: dict) -> dict:
+    """The profile with a first day's values; models, datasets, sets, runs and tables stay."""
+    params |= {"k": 2, "seeds": [0]}
+    params["parse"] |= {"batch": 4}
+    params["describe"] |= {"max_new_tokens": 24}
+    params["inpaint"] |= {"steps": 2, "size": [128, 64], "dtype": "bfloat16"}
+    params["discriminate"] |= {"widths": [16, 16], "steps": 2, "batch": 4}
+    for entry in params["train"].values():
+        entry["settings"] |= {"clothes_from_epoch": 0}
+        entry |= {"size": [64, 32], "epochs": 1, "milestones": [], "identities": 2, "images": 2}
+    params["queries"]["prcc"] |= {"variants": 2, "steps": 2, "size": [128, 64]}
+    for item in (*params["generated"].values(), *params["runs"].values()):
+        item |= {"k": min(item["k"], 2)} if "k" in item else {}
+    params["report"] |= {"bootstrap": 20, "mark": "smoke"}
+    return params
+
+
+def make_prcc(root: Path) -> None:
+    """PRCC's official layout: three people to train with, two to validate, three to test, on cameras A, B and C."""
+    scenes = benchmark_scenes("minicc", train_subjects=8, val_subjects=0, test_subjects=0, images_per_camera=2, seed=0)
+    shots: dict[tuple[str, str], list] = {}
+    for scene in scenes:
+        shots.setdefault((scene.subject, scene.camera), []).append(scene)
+    subjects = sorted({scene.subject for scene in scenes})
+    rng = np.random.default_rng(0)
+    for who, camera, shot in product(range(1, 9), "ABC", range(2)):
+        scene = shots[subjects[who - 1], camera][shot]
+        folder = f"train/{who:03d}" if who < 4 else f"val/{who:03d}" if who < 6 else f"test/{camera}/{who:03d}"
+        name = f"{'' if who > 5 else f'{camera}_'}cropped_rgb{100 * who + 10 * 'ABC'.index(camera) + shot:03d}.jpg"
+        path = root / "rgb" / folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        size = int(rng.integers(90, 111)), int(rng.integers(235, 266))
+        Image.fromarray(render(scene).image).resize(size, Image.Resampling.BICUBIC).save(path, quality=92)
+
+
+def user(folder: Path, hub: Hub, *, online: bool, token: str = "") -> dict[str, str]:
+    """The environment of a user whose home and cache of models are in `folder`, at first empty."""
+    return {
+        "HOME": str(folder / "home"), "HF_HOME": str(folder / "hf"), "HF_ENDPOINT": hub.address, "HF_TOKEN": token,
+        "HF_HUB_OFFLINE": "0" if online else "1", "OMP_NUM_THREADS": "1",
+    }  # fmt: skip
+
+
+def fails(folder: Path, *words: str, **environment: str) -> str:
+    """What a command that fails as it should printed."""
+    process = start(folder, *words, **environment)
+    printed, _ = process.communicate()
+    assert process.returncode == 1, printed[-6000:]
+    return checked(printed)
+
+
+def checked(printed: str) -> str:
+    for text in UNWANTED:
+        assert text not in printed, printed[-6000:]
+    return printed
+
+
+def advised(printed: str) -> list[str]:
+    """The commands that `dlcr doctor` names for weights that are missing."""
+    return re.findall(r"-> (hf download .+)", printed)
+
+
+def planned(clone: Path, **environment: str) -> list[str]:
+    """What DVC would run from here to the report, in its order: modules with their arguments."""
+    printed = command(clone, "dvc", "repro", "--dry", **environment)
+    commands = re.findall(r"^> containers/run \w+ python -m (.+)$", printed, flags=re.MULTILINE)
+    return [" ".join(shlex.split(line)) for line in commands]
+
+
+def run_stages(clone: Path, lines: list[str], **environment: str) -> str:
+    """Runs stages in one process, and returns what they printed."""
+    process = start(
+        clone, "python", str(Path(__file__).with_name("in_one_process.py")), stdin=subprocess.PIPE, **environment
+    )
+    printed, _ = process.communicate("\n".join(lines))
+    assert process.returncode == 0, printed[-6000:]
+    return checked(printed)
+
+
+def check_report(clone: Path, environment: dict[str, str]) -> None:
+    """The report is there, with every row of Table A1 measured, and no file of a repository was run."""
+    table = pd.read_csv(clone / "reports" / "tables" / "a1.csv").set_index("row")
+    assert list(table.index.astype(str)) == ["1", "2", "3", "4", "5", "6"]
+    assert table[["top1", "map"]].notna().all(axis=None)
+    assert (clone / "reports" / "index.html").stat().st_size > 0
+    assert not list(Path(environment["HF_HOME"]).rglob("ran"))
+
+
+def test_without_network(clone: Path, hub: Hub, tmp_path: Path) -> None:
+    """Weights come by doctor's advice; then the network is gone, and every stage runs."""
+    online, offline = user(tmp_path, hub, online=True, token=TOKEN), user(tmp_path, hub, online=False)
+    lines = advised(fails(clone, "dlcr", "doctor", **online))
+    assert len(lines) == len(models.MAKERS)
+    for line in lines:
+        command(clone, *shlex.split(line), **online)
+    asked = len(hub.asked)
+    assert "problem" not in checked(command(clone, "dlcr", "doctor", **offline))
+    assert "Running stage 'parse@prcc'" in checked(command(clone, "dvc", "repro", "parse@prcc", **offline))
+    *stages, last = planned(clone, **offline)
+    assert last == "stages.report"
+    printed = run_stages(clone, stages, **offline)
+    checked(command(clone, "dvc", "repro", "--single-item", "report", **offline))
+    check_report(clone, offline)
+    assert hub.asked[asked:] == []
+    print(printed)
+
+
+def test_with_a_hub(clone: Path, hub: Hub, tmp_path: Path) -> None:
+    """Stages download what they lack, a gated model is refused in one line, and doctor's advice completes the rest."""
+    stranger, member = user(tmp_path, hub, online=True), user(tmp_path, hub, online=True, token=TOKEN)
+    asked = len(hub.asked)
+    stages = planned(clone, **stranger)
+    first = [line for line in stages if re.match(r"stages\.(prepare|parse|describe) ", line)]
+    run_stages(clone, first, **stranger)
+    refused = fails(clone, "python", "-m", "stages.summarize", "prcc", **stranger)
+    (line,) = [line for line in refused.splitlines() if line.startswith("error: ")]
+    assert refused.splitlines()[-1] == line
+    assert f"{models.LLAMA}@main" in line
+    assert "hf auth login" in line
+    assert "licence" in line
+    assert "meta-llama" in command(clone, "dlcr", "models", "pin", **member)
+    for name in models.MAKERS:
+        assert f"{name}@{commit_of(name)}" in (clone / "params.yaml").read_text()
+    lines = advised(fails(clone, "dlcr", "doctor", **member))
+    for line in lines:
+        command(clone, *shlex.split(line), **member)
+    assert "problem" not in checked(command(clone, "dlcr", "doctor", **member))
+    printed = run_stages(clone, [line for line in stages if line not in first], **member)
+    check_report(clone, member)
+    files = {path for _, path in hub.asked[asked:] if "/resolve/" in path}
+    assert not [path for path in files if path.endswith((".bin", ".ckpt", ".pt", ".pth"))]
+    print(printed)
