@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from huggingface_hub import snapshot_download, try_to_load_from_cache
-from huggingface_hub.errors import LocalEntryNotFoundError
+from huggingface_hub import try_to_load_from_cache
 
 from dlcr.data.manifest import load_manifest
 from dlcr.data.readers import ccvid, last, ltcc, prcc, vc_clothes
@@ -29,7 +28,7 @@ from dlcr.faces.finder import INSIGHTFACE
 from dlcr.faces.insight import pack_folder
 from dlcr.params import Dataset, Params, moving_revision, weight_names
 from dlcr.parsing.schp import HUB_FILE
-from dlcr.runtime.checkpoint import find_checkpoint
+from dlcr.runtime.weights import NETWORK, PIPELINE, Kind, NotDownloaded, download_command, find_model
 
 FAMILIES = ("vision", "reid", "report")
 ENGINES = ("none", "docker", "podman", "apptainer")
@@ -48,8 +47,6 @@ MEMORY_GB = {"mini": 2, "hub": 20}
 NVIDIA = Path("/dev/nvidiactl")  # as containers/run has it
 GPU_GB = 16
 """For the describer's weights in half precision (14 GB) and its work (docs/scale.md)."""
-UNUSED_WEIGHTS = ("*.bin", "*.ckpt", "*.pt", "*.pth", "*.h5", "*.msgpack")
-"""What repositories hold besides the safetensors that are loaded."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,7 @@ def diagnose(params: Params, root: Path) -> list[Finding]:
     """All findings about this machine, the environment's engine and the profile `params` in the repository `root`."""
     engine = os.environ.get("DLCR_ENGINE") or "none"
     large = any("@" in name for name in weight_names(params).values())
-    found = [*check_engine(engine, root), check_gpu(engine, large, root), check_memory(large)]
+    found = [*check_engine(engine, root), check_gpu(engine, large, root), *check_dtype(params), check_memory(large)]
     found += [check_disk(params, root), *check_weights(params, engine), *check_datasets(params, root)]
     return [*found, *check_remotes(root)]
 
@@ -161,6 +158,14 @@ def check_gpu(engine: str, large: bool, root: Path) -> Finding:
     return Finding("GPU", "ok", f"{memory} GiB")
 
 
+def check_dtype(params: Params) -> Iterator[Finding]:
+    """Whether this machine computes in the inpainter's type, where it inpaints; half precision is for GPUs."""
+    made = [*params.generated.values(), *params.queries.values()]
+    diffused = any(item.kind in ("inpainting", "standard") for item in made)
+    if diffused and params.inpaint.dtype == "float16" and not NVIDIA.exists():
+        yield Finding("inpaint.dtype", "problem", "float16 needs a GPU", "write bfloat16 or float32 in params.yaml")
+
+
 def check_memory(large: bool) -> Finding:
     """Free main memory against what the profile's stages take."""
     needed = MEMORY_GB["hub" if large else "mini"]
@@ -209,8 +214,7 @@ def check_weights(params: Params, engine: str) -> Iterator[Finding]:
     for key, name in weight_names(params).items():
         keys.setdefault(name, []).append(key)
     for name, those in keys.items():
-        index = "model_index.json" if "models.inpainter" in those else "config.json"
-        problem, advice = _missing(name, index, engine)
+        problem, advice = _missing(name, PIPELINE if "models.inpainter" in those else NETWORK, engine)
         subject = f"weights of {those[0]}" + (f" and {len(those) - 1} more" if len(those) > 1 else "")
         if not problem and moving_revision(name):
             yield Finding(subject, "warning", f"{name}: what that names can change", "dlcr models pin")
@@ -218,7 +222,7 @@ def check_weights(params: Params, engine: str) -> Iterator[Finding]:
             yield Finding(subject, "problem" if problem else "ok", problem or name, advice)
 
 
-def _missing(name: str, index: str, engine: str) -> tuple[str, str]:
+def _missing(name: str, kind: Kind, engine: str) -> tuple[str, str]:
     """What is missing of the model `name` and what to do, both empty where nothing is."""
     if name.startswith(INSIGHTFACE):
         folder = pack_folder(name.removeprefix(INSIGHTFACE))
@@ -226,32 +230,21 @@ def _missing(name: str, index: str, engine: str) -> tuple[str, str]:
         return ("", "") if there else (f"{folder}: no *.onnx files", "put insightface's model pack there")
     if Path(name).is_file():
         return "", ""
+    # Where containers have no network by themselves, the hub's client gets it.
+    prefix = "containers/run --network vision " if engine in ("docker", "podman", "apptainer") else ""
     hub_file = HUB_FILE.fullmatch(name)
     if hub_file:
         repository, revision, path = hub_file["repository"], hub_file["revision"], hub_file["path"]
         there = isinstance(try_to_load_from_cache(repository, path, revision=revision), str)
-        return ("", "") if there else (f"{name}: not in the cache", _download(engine, repository, revision, path))
+        download = f"{prefix}hf download {repository} --revision {revision} {path}"
+        return ("", "") if there else (f"{name}: not in the cache", download)
     try:
-        checkpoint = find_checkpoint(name, index, weights=())
-    except FileNotFoundError as error:
-        return str(error), "correct the name in params.yaml"
-    if checkpoint.revision is None:
-        there = any(Path(name).rglob("*.safetensors"))
-        return ("", "") if there else (f"{name}: no safetensors", "expected a folder written by save_pretrained")
-    try:
-        folder = snapshot_download(checkpoint.location, revision=checkpoint.revision, local_files_only=True)
-    except LocalEntryNotFoundError:
-        folder = None
-    there = folder is not None and any(Path(folder).rglob("*.safetensors"))
-    download = _download(engine, checkpoint.location, checkpoint.revision)
-    return ("", "") if there else (f"{name}: not in the cache", download)
-
-
-def _download(engine: str, repository: str, revision: str, path: str | None = None) -> str:
-    """The command that brings weights into the cache."""
-    prefix = "containers/run --network vision " if engine in ("docker", "podman", "apptainer") else ""
-    what = path or " ".join(f"--exclude '{pattern}'" for pattern in UNUSED_WEIGHTS)
-    return f"{prefix}hf download {repository} --revision {revision} {what}"
+        find_model(name, kind, download=False)
+    except NotDownloaded as error:
+        return str(error), prefix + download_command(name, kind)
+    except (FileNotFoundError, ValueError) as error:
+        return str(error), "name another model in params.yaml, or put a whole one there"
+    return "", ""
 
 
 def check_datasets(params: Params, root: Path) -> Iterator[Finding]:

@@ -15,6 +15,7 @@ import pytest
 import yaml
 from dvc.repo import Repo
 from huggingface_hub import constants
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from dlcr import doctor
@@ -22,6 +23,7 @@ from dlcr.cli import app
 from dlcr.data import save_manifest
 from dlcr.doctor import Finding
 from dlcr.params import Params, load_params, weight_names
+from dlcr.runtime.weights import NETWORK, PIPELINE, download_command
 
 IMAGE = "sha256:" + 32 * "ab"
 
@@ -191,16 +193,20 @@ def in_the_cache(root: Path, repository: str, *files: str) -> None:
         path = folder / "snapshots" / "0123" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("{}")
+        if path.suffix == ".safetensors":
+            save_file({}, path)
 
 
 def test_weights_of_a_hub(root: Path) -> None:
-    problem, advice = doctor._missing("owner/name@main", "config.json", "none")
+    problem, advice = doctor._missing("owner/name@main", NETWORK, "none")
     assert problem == "owner/name@main: not in the cache"
     assert advice.startswith("hf download owner/name --revision main --exclude '*.bin'")
-    in_the_cache(root, "owner/name", "config.json", "unet/model.safetensors")
-    assert doctor._missing("owner/name@main", "config.json", "none") == ("", "")
-    in_the_cache(root, "owner/half", "config.json", "model.bin")
-    assert "not in the cache" in doctor._missing("owner/half@main", "config.json", "none")[0]
+    in_the_cache(root, "owner/name", "config.json", "model.safetensors")
+    assert doctor._missing("owner/name@main", NETWORK, "none") == ("", "")
+    in_the_cache(root, "owner/pickled", "config.json", "model.bin")
+    problem, advice = doctor._missing("owner/pickled@main", NETWORK, "none")
+    assert problem.startswith("owner/pickled@main: no model.safetensors, only model.bin; weights are loaded as")
+    assert advice.startswith("name another model in params.yaml")
 
 
 def test_a_revision_that_moves(root: Path, repository: Path) -> None:
@@ -221,16 +227,16 @@ def test_a_revision_that_moves(root: Path, repository: Path) -> None:
 
 def test_an_onnx_file_of_a_hub(root: Path) -> None:
     name = "owner/parser@main:schp/lip.onnx"
-    problem, advice = doctor._missing(name, "config.json", "docker")
+    problem, advice = doctor._missing(name, NETWORK, "docker")
     assert problem == f"{name}: not in the cache"
     assert advice == "containers/run --network vision hf download owner/parser --revision main schp/lip.onnx"
     in_the_cache(root, "owner/parser", "schp/lip.onnx")
-    assert doctor._missing(name, "config.json", "docker") == ("", "")
+    assert doctor._missing(name, NETWORK, "docker") == ("", "")
 
 
 def test_the_advice_is_a_command_of_the_hub() -> None:
     """Its words are understood; no hub answers at the address, which is no misunderstanding."""
-    words = shlex.split(doctor._download("none", "owner/name", "main"))
+    words = shlex.split(download_command("owner/name@main", PIPELINE))
     for more, said in (([], "Connection refused"), (["--revisio", "main"], "No such option")):
         done = subprocess.run(
             [Path(sys.executable).parent / words[0], *words[1:], *more],
@@ -241,21 +247,21 @@ def test_the_advice_is_a_command_of_the_hub() -> None:
 
 
 def test_local_weights_that_are_missing(root: Path) -> None:
-    assert "no such folder" in doctor._missing("weights/llava", "config.json", "none")[0]
+    assert "no such folder" in doctor._missing("weights/llava", NETWORK, "none")[0]
     (root / "weights").mkdir()
     (root / "weights" / "config.json").write_text("{}")
-    assert "no safetensors" in doctor._missing("weights", "config.json", "none")[0]
+    assert "weights: no model.safetensors" in doctor._missing("weights", NETWORK, "none")[0]
     (root / "parser.onnx").touch()
-    assert doctor._missing("parser.onnx", "config.json", "none") == ("", "")
+    assert doctor._missing("parser.onnx", NETWORK, "none") == ("", "")
 
 
 def test_a_pack_of_faces(root: Path) -> None:
-    problem, _ = doctor._missing("insightface:buffalo_l", "config.json", "none")
+    problem, _ = doctor._missing("insightface:buffalo_l", NETWORK, "none")
     folder = root.parent / "home" / ".insightface" / "models" / "buffalo_l"
     assert problem == f"{folder}: no *.onnx files"
     folder.mkdir(parents=True)
     (folder / "det.onnx").touch()
-    assert doctor._missing("insightface:buffalo_l", "config.json", "none") == ("", "")
+    assert doctor._missing("insightface:buffalo_l", NETWORK, "none") == ("", "")
 
 
 # --- datasets, remotes

@@ -1,7 +1,7 @@
 """Inpainting with a Stable Diffusion pipeline, in batches whose samples do not depend on each other (Sec. 3.1).
 
-The pipeline is loaded, not called: `diffusers` draws noise for a batch and encodes prompt and image again for every
-variant. Here each sample has its own generator, and prompts and images are encoded once:
+The networks are those of `diffusers`, its pipeline is not: that one draws noise for a batch and encodes prompt and
+image again for every variant. Here each sample has its own generator, and prompts and images are encoded once:
 
     pipeline = load_inpainter("models/mini/inpainter", "float32")
     canvas = prepare(pipeline, images, masks)                      # once for all variants of these images
@@ -13,24 +13,55 @@ Where the networks work in bfloat16, the sampler's own state stays in float32.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
+import diffusers
 import numpy as np
 import torch
-from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, SchedulerMixin, StableDiffusionInpaintPipeline
-from diffusers.utils import logging
+import transformers
+from diffusers import AutoencoderKL, DDIMScheduler, DPMSolverMultistepScheduler, SchedulerMixin, UNet2DConditionModel
 from torch import Tensor
 from torch.nn import functional
+from transformers import CLIPTextModel, CLIPTokenizer
 
-from dlcr.runtime.checkpoint import find_checkpoint
+from dlcr.runtime.checkpoint import Checkpoint, check_network, device, find_checkpoint, unreported
+from dlcr.runtime.weights import PIPELINE, loading
 
 SOLVERS = ("ddim", "dpm++")
 Correction = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(latents x_t, timestep, cumulative alpha of that step) to what is added to the network's prediction."""
-WEIGHTS = ("unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "text_encoder/model")
+LATENTS = {"thresholding": False, "steps_offset": 1}
+"""For both solvers; an offset of 1 is what the pipelines of diffusers insist on."""
+
+
+@dataclass
+class Inpainter:
+    """The parts of a Stable Diffusion pipeline for inpainting, without its safety checker.
+
+    Not diffusers' own class: that one runs what a model's index names, and complains of packages that only the safety
+    checker would need.
+    """
+
+    unet: UNet2DConditionModel
+    vae: AutoencoderKL
+    text_encoder: CLIPTextModel
+    tokenizer: CLIPTokenizer
+    scheduler: SchedulerMixin
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return self.unet.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of the networks."""
+        return self.unet.dtype
 
 
 @dataclass(frozen=True)
@@ -51,47 +82,65 @@ class Canvas:
         return Canvas(self.hole[rows], self.around[rows], None if self.start is None else self.start[rows])
 
 
-def load_inpainter(model: str, dtype: str = "float32") -> StableDiffusionInpaintPipeline:
+def load_inpainter(model: str, dtype: str = "float32") -> Inpainter:
     """Load a pipeline from a folder or `owner/name@revision`, onto the GPU if there is one; safetensors only.
 
-    dtype: "float32", "bfloat16" or "float16", of the networks. Raises FileNotFoundError naming the folder or file
-    that is missing, ValueError for a U-Net without the nine input channels of inpainting.
+    dtype: "float32", "bfloat16" or "float16", of the networks. Where a part has no weights in full precision, its
+    variant fp16 is taken. Raises FileNotFoundError naming the folder or file that is missing; ValueError for another
+    kind of pipeline, a U-Net without the nine input channels of inpainting, weights that are not whole, and float16
+    without a GPU.
     """
-    checkpoint = find_checkpoint(model, "model_index.json", WEIGHTS)
-    logging.disable_progress_bar()  # of the parts of the pipeline; a stage shows its own
-    try:
-        pipeline = StableDiffusionInpaintPipeline.from_pretrained(
-            checkpoint.location,
-            revision=checkpoint.revision,
-            use_safetensors=True,
-            dtype=getattr(torch, dtype),
-            safety_checker=None,
-            feature_extractor=None,
-            requires_safety_checker=False,
+    if dtype == "float16" and device().type == "cpu":
+        raise ValueError(
+            "inpaint.dtype: float16 needs a GPU, and there is none (a CPU computes in it ten times slower than in "
+            "bfloat16); write bfloat16 or float32 in params.yaml"
         )
-    except OSError as error:
-        raise FileNotFoundError(f"{model}: the inpainting model cannot be loaded: {error}") from error
-    latent, channels = pipeline.vae.config.latent_channels, pipeline.unet.config.in_channels
+    checkpoint = find_checkpoint(model, PIPELINE)
+    for library in (diffusers, transformers):  # a stage shows its own progress
+        library.logging.disable_progress_bar()
+    folder = Path(checkpoint.location)
+    channels, latent = (
+        json.loads((folder / part / "config.json").read_text(encoding="utf-8")).get(key, 4)
+        for part, key in (("unet", "in_channels"), ("vae", "latent_channels"))
+    )
     if channels != 2 * latent + 1:
         raise ValueError(
             f"{model}: its U-Net takes {channels} channels, inpainting needs {2 * latent + 1} "
             f"(latents, mask, masked image): use an inpainting model"
         )
-    for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
-        part.eval().requires_grad_(False)
-    for part in (pipeline.unet, pipeline.vae):
-        part.to(memory_format=torch.channels_last)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline.to("cuda" if torch.cuda.is_available() else "cpu")
+    unet, vae, text_encoder = (
+        _load_part(part, kind, model, checkpoint, getattr(torch, dtype))
+        for part, kind in (("unet", UNet2DConditionModel), ("vae", AutoencoderKL), ("text_encoder", CLIPTextModel))
+    )
+    for network in (unet, vae):
+        network.to(memory_format=torch.channels_last)
+    with loading(model):
+        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+        scheduler = DDIMScheduler.from_config(DDIMScheduler.load_config(folder / "scheduler"))
+    return Inpainter(unet, vae, text_encoder, tokenizer, scheduler)
 
 
-def factor(pipeline: StableDiffusionInpaintPipeline) -> int:
+def _load_part(part: str, kind: type, model: str, checkpoint: Checkpoint, dtype: torch.dtype) -> torch.nn.Module:
+    (variant,) = (variant for name, variant in checkpoint.variants.items() if name.startswith(f"{part}/"))
+    with loading(model), unreported():
+        network, report = kind.from_pretrained(
+            Path(checkpoint.location, part),
+            variant=variant or None,
+            use_safetensors=True,
+            dtype=dtype,
+            output_loading_info=True,
+        )
+    check_network(f"{model}, {part}", network, report)
+    return network.to(device()).eval().requires_grad_(False)
+
+
+def factor(pipeline: Inpainter) -> int:
     """Pixels a side of one latent cell."""
     return 2 ** (len(pipeline.vae.config.block_out_channels) - 1)
 
 
 @torch.no_grad()
-def embed(pipeline: StableDiffusionInpaintPipeline, prompt: str) -> Tensor:
+def embed(pipeline: Inpainter, prompt: str) -> Tensor:
     """A prompt's text embedding [L, D], made alone so that it depends on nothing else; too long texts are cut."""
     tokens = pipeline.tokenizer(
         prompt,
@@ -104,7 +153,7 @@ def embed(pipeline: StableDiffusionInpaintPipeline, prompt: str) -> Tensor:
 
 
 @torch.no_grad()
-def prepare(pipeline: StableDiffusionInpaintPipeline, images: np.ndarray, masks: np.ndarray | None) -> Canvas:
+def prepare(pipeline: Inpainter, images: np.ndarray, masks: np.ndarray | None) -> Canvas:
     """Encode images uint8 [N, H, W, 3] with their masks bool [N, H, W] (True = to be painted).
 
     Without masks (the *standard* baseline, image to image) everything is painted, starting from the image itself.
@@ -123,7 +172,7 @@ def prepare(pipeline: StableDiffusionInpaintPipeline, images: np.ndarray, masks:
     )
 
 
-def _encode(pipeline: StableDiffusionInpaintPipeline, pixels: Tensor) -> Tensor:
+def _encode(pipeline: Inpainter, pixels: Tensor) -> Tensor:
     vae = pipeline.vae
     pixels = pixels.to(vae.dtype, memory_format=torch.channels_last)
     return vae.encode(pixels).latent_dist.mean.float().contiguous() * vae.config.scaling_factor
@@ -131,7 +180,7 @@ def _encode(pipeline: StableDiffusionInpaintPipeline, pixels: Tensor) -> Tensor:
 
 @torch.no_grad()
 def sample(
-    pipeline: StableDiffusionInpaintPipeline,
+    pipeline: Inpainter,
     canvas: Canvas,
     texts: Tensor,
     empty: Tensor,
@@ -222,17 +271,21 @@ def draw_noise(seeds: Sequence[int], shape: Sequence[int]) -> Tensor:
     return torch.stack([torch.randn(*shape, generator=torch.Generator().manual_seed(int(seed))) for seed in seeds])
 
 
-def make_scheduler(pipeline: StableDiffusionInpaintPipeline, solver: str) -> SchedulerMixin:
-    """The solver over the model's own noise schedule: DDIM, or DPM-Solver++ of second order. Both are deterministic."""
+def make_scheduler(pipeline: Inpainter, solver: str) -> SchedulerMixin:
+    """The solver over the model's own noise schedule: DDIM, or DPM-Solver++ of second order. Both are deterministic.
+
+    What belongs to pixels, which lie between -1 and 1, is off whatever the model's configuration says: latents do not.
+    """
+    config = pipeline.scheduler.config
     if solver == "ddim":
-        return DDIMScheduler.from_config(pipeline.scheduler.config)
+        return DDIMScheduler.from_config(config, clip_sample=False, **LATENTS)
     if solver == "dpm++":
-        return DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config, algorithm_type="dpmsolver++")
+        return DPMSolverMultistepScheduler.from_config(config, algorithm_type="dpmsolver++", **LATENTS)
     raise ValueError(f"unknown solver {solver!r}, expected one of: {', '.join(SOLVERS)}")
 
 
 @torch.no_grad()
-def decode(pipeline: StableDiffusionInpaintPipeline, latents: Tensor) -> np.ndarray:
+def decode(pipeline: Inpainter, latents: Tensor) -> np.ndarray:
     """Latents [N, C, h, w] to images uint8 [N, H, W, 3]; what is no number, as from half precision, is gray."""
     vae = pipeline.vae
     latents = (latents / vae.config.scaling_factor).to(vae.dtype, memory_format=torch.channels_last)

@@ -22,7 +22,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
-from diffusers import StableDiffusionInpaintPipeline
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from diffusers.models.unets.unet_2d_blocks import DownBlock2D, UNetMidBlock2D
 from safetensors import SafetensorError
@@ -30,6 +29,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dlcr.inpainting.diffusion import Inpainter
 from dlcr.runtime.checkpoint import device
 from dlcr.runtime.files import atomic_path, write_json
 from dlcr.runtime.seeds import seed_of
@@ -241,9 +241,7 @@ def scores(
     return rows
 
 
-def save_discriminator(
-    discriminator: Discriminator, folder: str | Path, pipeline: StableDiffusionInpaintPipeline
-) -> None:
+def save_discriminator(discriminator: Discriminator, folder: str | Path, pipeline: Inpainter) -> None:
     """Write model.safetensors, then config.json with the latents and the schedule of the pipeline it was trained for.
 
     Raises ValueError for a pipeline that predicts neither noise nor velocity.
@@ -256,7 +254,7 @@ def save_discriminator(
     write_json(folder / "config.json", config)
 
 
-def load_discriminator(folder: str | Path, pipeline: StableDiffusionInpaintPipeline) -> Discriminator:
+def load_discriminator(folder: str | Path, pipeline: Inpainter) -> Discriminator:
     """The discriminator of `folder`, float32 in eval mode, on the pipeline's device.
 
     Raises FileNotFoundError naming a missing file; ValueError naming a damaged one, or the latents' channels or scaling
@@ -284,7 +282,7 @@ def load_discriminator(folder: str | Path, pipeline: StableDiffusionInpaintPipel
     return network.to(pipeline.device).eval().requires_grad_(False)
 
 
-def _identity(pipeline: StableDiffusionInpaintPipeline, folder: str) -> dict[str, object]:
+def _identity(pipeline: Inpainter, folder: str) -> dict[str, object]:
     """What a discriminator's pipeline must agree in, as JSON; schedulers leave out what they do not know."""
     schedule = pipeline.scheduler.config
     if schedule.prediction_type not in PREDICTIONS:

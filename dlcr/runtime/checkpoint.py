@@ -1,19 +1,22 @@
-"""Where a model's weights come from: `repo@revision` on the Hugging Face hub, or a local folder.
+"""Loading a model from `repo@revision` on the Hugging Face hub, or from a local folder.
 
 Both kinds load through the same calls; only safetensors files are read and no code from a repository is run.
 """
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from types import ModuleType
 
 import torch
+
+from dlcr.runtime.weights import NETWORK, Kind, NotDownloaded, download_command, find_model, loading
 
 COMPUTED = re.compile(r"(^|\.)(position_ids|inv_freq|masked_bias|num_batches_tracked)$")
 """Tensors that older checkpoints hold although a model computes or counts them itself."""
@@ -21,16 +24,14 @@ COMPUTED = re.compile(r"(^|\.)(position_ids|inv_freq|masked_bias|num_batches_tra
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """`location`: a local folder or a repository; `revision`: a commit, tag or branch, None for a folder."""
+    """A model's folder, its own or that of a hub's cache, and of each part the variant of its weights ("": plain)."""
 
     location: str
-    revision: str | None
+    variants: Mapping[str, str] = field(default_factory=dict)
 
     def arguments(self) -> dict:
         """Keyword arguments for every `from_pretrained`."""
-        return (
-            {"revision": self.revision, "trust_remote_code": False} if self.revision else {"trust_remote_code": False}
-        )
+        return {"trust_remote_code": False}
 
     def weights(self) -> dict:
         """Keyword arguments for a model's `from_pretrained`.
@@ -42,57 +43,47 @@ class Checkpoint:
         return {**self.arguments(), "use_safetensors": True, "dtype": dtype}
 
 
-def find_checkpoint(model: str, index: str = "config.json", weights: Sequence[str] = ("model",)) -> Checkpoint:
-    """Checks a model's name before anything is loaded.
+def find_checkpoint(model: str, kind: Kind = NETWORK) -> Checkpoint:
+    """A model's files, all of them, before anything is loaded: those of a hub are downloaded where they are missing.
 
-    index: the file that makes a folder a model's; weights: the safetensors files beside or below it, without their
-    ending (large ones are cut into several). Raises FileNotFoundError for a folder that is missing or lacks one of
-    these, and for a repository without a revision.
-    """
-    folder = Path(model)
-    if folder.is_dir():
-        if not (folder / index).is_file():
-            raise FileNotFoundError(f"{model}: no {index}; expected a folder written by save_pretrained")
-        for name in weights:
-            if not list(folder.glob(f"{name}*.safetensors")):
-                raise FileNotFoundError(f"{model}: no {name}.safetensors; expected weights as safetensors")
-        return Checkpoint(model, None)
-    repository, at, revision = model.partition("@")
-    if not at or not revision or repository.count("/") != 1 or repository.startswith((".", "/")):
-        raise FileNotFoundError(f"{model}: no such folder, and not 'owner/name@revision' of a model repository either")
-    return Checkpoint(repository, revision)
-
-
-@contextmanager
-def loading(model: str) -> Iterator[None]:
-    """Around calls of a model library: what it raises becomes one error that names the model.
-
-    Raises FileNotFoundError for an OSError, as where a file is missing or the hub can't be reached, ValueError for all
-    that such libraries raise about a model's files: a missing package, a damaged file, tensors of other shapes.
+    model: a folder or `owner/name@revision`. Raises FileNotFoundError for a folder that is missing or lacks a file, for
+    a repository without a revision, and for a model of a hub that is neither in the cache nor can be downloaded;
+    ValueError for another kind of model and for damaged files.
     """
     try:
-        yield
-    except torch.OutOfMemoryError:
-        raise
-    except OSError as error:
-        raise FileNotFoundError(f"{model}: cannot be loaded: {error}") from error
-    except Exception as error:  # safetensors, transformers and diffusers share no base but this
-        raise ValueError(f"{model}: cannot be loaded: {type(error).__name__}: {error}") from error
+        folder, variants = find_model(model, kind)
+    except NotDownloaded as error:
+        command = download_command(model, kind)
+        raise FileNotFoundError(f"{error}; the hub can't be asked, so download it first: {command}") from None
+    return Checkpoint(str(folder), variants)
 
 
 def load_network(kind: type, model: str, checkpoint: Checkpoint, **arguments: object) -> torch.nn.Module:
-    """A network of transformers in evaluation mode, on the GPU if there is one, with every weight from the checkpoint.
+    """A network in evaluation mode, on the GPU if there is one, with every weight from the checkpoint.
 
-    kind: a class with transformers' `from_pretrained`; arguments: what it takes besides `Checkpoint.weights()`. Raises
-    what `loading` and `check_network` raise.
+    kind: a class with the `from_pretrained` of transformers or diffusers; arguments: what it takes besides
+    `Checkpoint.weights()`, or instead. Raises what `loading` and `check_network` raise.
     """
-    with loading(model):
+    with loading(model), unreported():
         network, report = kind.from_pretrained(
-            checkpoint.location, output_loading_info=True, **checkpoint.weights(), **arguments
+            checkpoint.location, output_loading_info=True, **{**checkpoint.weights(), **arguments}
         )
-        network = network.to(device()).eval()
     check_network(model, network, report)
-    return network
+    return network.to(device()).eval()
+
+
+@contextmanager
+def unreported() -> Iterator[None]:
+    """Without the libraries' own tables of tensors that do not fit: `check_network` says it in one line, or refuses."""
+    loggers = [logging.getLogger(name) for name in ("transformers.modeling_utils", "diffusers.models.modeling_utils")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def check_network(model: str, network: torch.nn.Module, report: Mapping[str, Collection]) -> None:
@@ -108,8 +99,9 @@ def check_network(model: str, network: torch.nn.Module, report: Mapping[str, Col
         for kind in ("missing", "unexpected", "mismatched")
     }
     names["unexpected"] = [name for name in names["unexpected"] if not COMPUTED.search(name)]
-    tensors = [*network.named_parameters(), *network.named_buffers()]
-    names["not finite"] = [name for name, values in tensors if not bool(values.isfinite().all())]
+    names["not finite"] = [
+        name for name, values in [*network.named_parameters(), *network.named_buffers()] if not _finite(values)
+    ]
     found = [
         f"{kind}: {tensors[0]}" + (f" and {len(tensors) - 1} more" if len(tensors) > 1 else "")
         for kind, tensors in names.items()
@@ -120,6 +112,13 @@ def check_network(model: str, network: torch.nn.Module, report: Mapping[str, Col
             f"{model}: its weights are not those of a {type(network).__name__}; tensors {'; '.join(found)}; "
             "expected every tensor of the network, finite, and no other"
         )
+
+
+def _finite(values: torch.Tensor) -> bool:
+    """Whether all are numbers, in one pass: the extremes of a tensor that holds a NaN are NaN."""
+    if values.is_meta or not values.is_floating_point() or not values.numel():  # missing tensors can be left on "meta"
+        return True
+    return bool(torch.stack(torch.aminmax(values.detach())).isfinite().all())
 
 
 def device() -> torch.device:

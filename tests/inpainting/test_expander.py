@@ -3,6 +3,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from diffusers import StableDiffusionInpaintPipeline
 from tiny import SIZE, draw_pictures, save_random_pipeline
 
 import dlcr.inpainting.expander
@@ -94,7 +95,10 @@ def test_agrees_with_the_pipeline_of_diffusers(tiny_model):
     )
     noise = draw_noise([5], canvas.around.shape[1:])
     pixels = torch.from_numpy(images[0]).permute(2, 0, 1)[None].float() / 127.5 - 1
-    theirs = pipeline(
+    whole = StableDiffusionInpaintPipeline(
+        **vars(pipeline), safety_checker=None, feature_extractor=None, requires_safety_checker=False
+    )
+    theirs = whole(
         PROMPTS[0],
         image=pixels,
         mask_image=torch.from_numpy(masks[0]).float()[None, None],

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from huggingface_hub import hf_hub_download
 from torch import Tensor, nn
 from transformers import ResNetConfig, ResNetModel
 
@@ -89,16 +88,10 @@ def _trunk(weights: str | None, shape: dict[str, object]) -> ResNetModel:
     if file.is_file():
         return _torchvision_trunk(file, shape)
     checkpoint = find_checkpoint(weights)
-    file = _weights_file(checkpoint)
+    file = Path(checkpoint.location) / WEIGHTS_FILE
     if has_torchvision_names(tensor_names(file)):
         return _torchvision_trunk(file, shape)
     return _transformers_trunk(weights, checkpoint, shape)
-
-
-def _weights_file(checkpoint: Checkpoint) -> Path:
-    if checkpoint.revision is None:
-        return Path(checkpoint.location) / WEIGHTS_FILE
-    return Path(hf_hub_download(checkpoint.location, WEIGHTS_FILE, revision=checkpoint.revision))
 
 
 def _torchvision_trunk(file: Path, shape: dict[str, object]) -> ResNetModel:
