@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from dlcr.params import Name
 
 IMAGES = {"vision": "sha256:" + 32 * "ab", "reid": "sha256:" + 32 * "cd", "report": None}
 ENGINE = """#!/bin/sh
@@ -74,6 +77,25 @@ def mounts_of(result: subprocess.CompletedProcess) -> list[str]:
 def test_engine_none_runs_the_command_itself(root: Path) -> None:
     result = run(root, "vision", "sh", "-c", "echo out; exit 7")
     assert (result.returncode, result.stdout) == (7, "out\n")
+
+
+def test_a_stage_takes_the_name_of_its_item_from_dvc(root: Path) -> None:
+    for stage, name in {"train@k-2.a_b": "k-2.a_b", "../dvc.yaml:inpaint@1": "1"}.items():
+        assert words_of(run(root, "reid", "echo", "@item", "--queries", DVC_STAGE=stage)) == [f"{name} --queries"]
+        assert words_of(run(root, "reid", "x", "@item", DLCR_ENGINE="docker", DVC_STAGE=stage))[-2:] == ["x", name]
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a\n", "a b", "$(touch X)", "-x", "--help", ".", "..", "../x", "a/b", "ä", "A", "@"]
+)
+def test_what_is_no_name_is_refused(root: Path, name: str) -> None:
+    """As dlcr/params.py does, which a command reads too late: arguments and folders come first."""
+    with pytest.raises(ValidationError):
+        TypeAdapter(Name).validate_python(name)
+    result = run(root, "reid", "echo", "@item", DVC_STAGE=f"train@{name}")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith("error: containers/run: params.yaml: train of ")
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_every_engine_names_the_recorded_image_to_the_stage(root: Path) -> None:
@@ -252,6 +274,8 @@ def test_a_worktree_sees_its_repository(root: Path) -> None:
     [
         (["vision"], {}, 2, "usage: containers/run"),
         (["gpu", "true"], {}, 2, "unknown target 'gpu'"),
+        (["vision", "true", "@item"], {}, 2, "@item is for stages that DVC runs"),
+        (["vision", "true", "@item"], {"DVC_STAGE": "report"}, 2, "@item is for stages that DVC runs"),
         (["vision", "true"], {"DLCR_ENGINE": "lxc"}, 2, "'lxc' is unknown; expected none, docker, podman or apptainer"),
         (["report", "true"], {"DLCR_ENGINE": "podman"}, 1, "records no image for report ('null'); build it"),
         (["vision", "true"], {"DLCR_ENGINE": "apptainer"}, 1, "docker-archive:vision.tar"),
