@@ -260,6 +260,11 @@ class Run(Section):
     k: Positive | None = None
     seeds: list[int] | None = None
 
+    @property
+    def own_code(self) -> str | None:
+        """The Python file of one's own that registers the model; None for a model of dlcr."""
+        return self.code if self.code.endswith(".py") else None
+
 
 class FindFaces(Section):
     """Faces of the test images, for GEFF."""

@@ -96,7 +96,7 @@ class Test:
 @dataclass(frozen=True)
 class Inputs:
     """What every seed of an evaluation is tried on, and how: `faces` None without GEFF, `variants` None without
-    refinement."""
+    refinement, `own_code` if the run names a file of one's own for its model."""
 
     test: Test
     images: Images
@@ -105,6 +105,7 @@ class Inputs:
     geff: GeffParameters
     m: int
     rerank: bool
+    own_code: bool
 
 
 @app.command()
@@ -172,6 +173,7 @@ def read_inputs(params: Params, evaluation: Evaluation) -> Inputs:
         GeffParameters(**params.geff.model_dump()),
         params.refine.m,
         evaluation.rerank,
+        params.runs[evaluation.run].own_code is not None,
     )
 
 
@@ -181,7 +183,7 @@ def evaluate_seed(
     """Of one trained model: scores by setting and kind, the table of all queries, and what `Details` gives for the
     first setting."""
     test = inputs.test
-    model = load_model(folder).to("cuda" if torch.cuda.is_available() else "cpu")
+    model = load_model(folder, inputs.own_code).to("cuda" if torch.cuda.is_available() else "cpu")
     features = features_of(model, inputs.images, test.frames["image_id"].tolist(), test.tracklet, str(folder), cost)
     cases = comparisons(test.rows, features, test.reader)
     made = present = None

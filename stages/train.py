@@ -43,7 +43,7 @@ def main(name: str) -> None:
         progressive_every=entry.progressive_every,
         precision=entry.precision,
         settings=entry.settings,
-        code=run.code if run.code.endswith(".py") else None,
+        code=run.own_code,
     )
     determinism.set_up()
     seeds = params.seeds if run.seeds is None else run.seeds

@@ -104,28 +104,32 @@ def write_outputs(
         write_text(folder / "model.py", Path(recipe.code).read_text(encoding="utf-8"))
 
 
-def load_model(folder: str | Path) -> ReidModel:
+def load_model(folder: str | Path, run_code: bool = False) -> ReidModel:
     """The trained model of runs/<run>/seed-<s>, on the CPU, in eval mode, with its image `size` (height, width).
 
-    A model of one's own comes from the copy of its file that the run keeps.
+    run_code: run the folder's model.py first, the copy of a model of one's own that the run keeps. Only for a run that
+    names its own file as `code`, and whose maker you trust; else no file of the folder is run, whatever lies there.
 
-    Raises FileNotFoundError naming a missing file, ValueError naming one that is damaged or of another model.
+    Raises FileNotFoundError naming a missing file, ValueError naming one that is damaged or of another model, or a
+    model of one's own without `run_code`.
     """
     folder = Path(folder)
     config_path, weights_path = folder / "config.json", folder / "model.safetensors"
     for path in (config_path, weights_path):
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such file; expected a folder that `stages.train` wrote")
+    own = folder / "model.py"
     try:
         config = json.loads(config_path.read_text(encoding="utf-8"))
-        own = folder / "model.py"
-        load_code(str(own) if own.is_file() else None)
+        if run_code:
+            load_code(str(own))
         # where training started from does not matter any more
         settings = {**config["settings"], **({"weights": None} if "weights" in config["settings"] else {})}
         model = build_model(config["model"], config["subjects"], config["clothes"], **settings)
         model.size = tuple(config["size"])
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{config_path}: not the description of a trained model: {error}") from error
+        hint = "" if run_code or not own.is_file() else f" ({own} is run only for a run whose `code` names a file)"
+        raise ValueError(f"{config_path}: not the description of a trained model: {error}{hint}") from error
     try:
         model.load_state_dict(load_file(weights_path))
     except (SafetensorError, RuntimeError) as error:

@@ -291,7 +291,9 @@ def test_a_model_of_ones_own_trains_and_loads(make_toy, tmp_path: Path) -> None:
     train_run("r", recipe, dataset, generated, [0], tmp_path / "runs/r")
     own.unlink()
     del base._REGISTRY["own"], sys.modules[f"dlcr_own_{hashlib.sha256(OWN.encode()).hexdigest()}"]
-    assert load_model(tmp_path / "runs/r/seed-0")(torch.zeros(1, 3, 32, 16)).shape == (1, 48)
+    with pytest.raises(ValueError, match=r"no model named 'own'.*model.py is run only for a run whose `code` names"):
+        load_model(tmp_path / "runs/r/seed-0")
+    assert load_model(tmp_path / "runs/r/seed-0", run_code=True)(torch.zeros(1, 3, 32, 16)).shape == (1, 48)
 
 
 def test_a_loss_that_is_no_number_stops_the_run(make_toy, tmp_path: Path) -> None:

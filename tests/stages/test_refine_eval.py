@@ -111,6 +111,18 @@ def project(template, tmp_path, monkeypatch):
     return root
 
 
+@pytest.mark.parametrize(("code", "ran"), [("dlcr/reid/models", False), ("own/mine.py", True)])
+def test_a_file_beside_the_weights_is_run_only_where_the_recipe_names_code(project, code, ran):
+    params = yaml.safe_load((project / "params.yaml").read_text())
+    params["runs"]["progressive"]["code"] = code
+    (project / "params.yaml").write_text(yaml.safe_dump(params))
+    trace = f"from pathlib import Path\nPath({str(project / 'trace')!r}).touch()\n# {code}"
+    for seed in (0, 3):
+        (project / f"runs/progressive/seed-{seed}/model.py").write_text(trace)
+    refine_eval.main("plain")
+    assert (project / "trace").exists() == ran
+
+
 @pytest.fixture
 def evaluated(project):
     refine_eval.main("progressive")

@@ -11,7 +11,7 @@ import torch
 from typer.testing import CliRunner
 
 from dlcr.data import IMAGE_SCHEMA, encode_png, load_manifest, save_manifest, write_shard
-from dlcr.params import Quality
+from dlcr.params import Quality, Run
 from dlcr.runtime.stage import run_stage
 from stages import train
 
@@ -58,14 +58,14 @@ def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             "two": SimpleNamespace(**{**ENTRY, "ablations": {"same": {}, "smooth": {"smoothing": 0.5}}}),
         },
         runs={
-            "plain": SimpleNamespace(**run),
-            "own-seeds": SimpleNamespace(**{**run, "seeds": [8]}),
-            "wide": SimpleNamespace(**{**run, "model": "wide"}),
-            "paired": SimpleNamespace(**{**run, "mode": "paired"}),
-            "best": SimpleNamespace(**{**run, "model": "best"}),
-            "own": SimpleNamespace(**{**run, "model": "own", "code": "own.py"}),
-            "lost": SimpleNamespace(**{**run, "dataset": "lost"}),
-            "two": SimpleNamespace(**{**run, "model": "two"}),
+            "plain": Run(**run),
+            "own-seeds": Run(**{**run, "seeds": [8]}),
+            "wide": Run(**{**run, "model": "wide"}),
+            "paired": Run(**{**run, "mode": "paired"}),
+            "best": Run(**{**run, "model": "best"}),
+            "own": Run(**{**run, "model": "own", "code": "own.py"}),
+            "lost": Run(**{**run, "dataset": "lost"}),
+            "two": Run(**{**run, "model": "two"}),
         },
     )
     monkeypatch.setattr(train, "load_params", lambda: params)

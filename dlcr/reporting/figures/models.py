@@ -24,5 +24,5 @@ def load_first(root: Path, params: Params, evaluation: str | None) -> ReidModel 
         return None
     from dlcr.reid import load_model
 
-    model = load_model(folder)
+    model = load_model(folder, run.own_code is not None)
     return model if model.frames == 1 else None
