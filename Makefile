@@ -45,6 +45,8 @@ format: install
 	ruff check --fix .
 	ruff format .
 
+# What stages made, and the store: all but what git tracks, and the .dvc files of imported sets.
+OUTPUTS = data masks descriptions outfits discriminators generated faces runs evaluations
 clean:
-	rm -rf data masks descriptions outfits runs evaluations .dlcr
-	find generated -mindepth 1 -maxdepth 1 ! -name none ! -name .gitignore -exec rm -rf {} +
+	rm -rf .dlcr
+	find $(wildcard $(OUTPUTS)) -mindepth 1 -maxdepth 1 ! -name none ! -name .gitignore ! -name '*.dvc' -exec rm -rf {} +

@@ -6,6 +6,8 @@ import pytest
 import yaml
 from clones import make_clone, start
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
 NASTY = ("a; touch X; #", "a'; touch X; '", 'a" | touch X "', "$(touch X)", "a\ntouch X\n", "--help", "Ä")
 
 
