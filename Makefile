@@ -23,7 +23,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 REPORT = dvc repro --force --single-item report && echo && echo "Done. Open reports/index.html"
 
 demo: install
-	dvc repro $$(dlcr targets a1)
+	targets="$$(dlcr targets a1)" && dvc repro $$targets
 	@$(REPORT)
 
 tables: install

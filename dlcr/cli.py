@@ -3,24 +3,26 @@
 dlcr doctor
 dlcr profile list
 dlcr profile use minicc
+dlcr profile diff
 dlcr models pin
 dlcr import-released DIR --dataset prcc
 dlcr claims
+dlcr targets a1
 """
 
 from __future__ import annotations
 
 import json
 import re
-import shutil
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from dlcr.params import load_params, moving_revision, weight_names
-from dlcr.runtime.files import atomic_path, write_text
+from dlcr import profiles
+from dlcr.params import Params, load_params
 from dlcr.runtime.stage import run_stage
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="DLCR as a reproducible pipeline.")
@@ -29,44 +31,43 @@ app.add_typer(profile_app, name="profile")
 models_app = typer.Typer(no_args_is_help=True, help="The weights that params.yaml names.")
 app.add_typer(models_app, name="models")
 
-PROFILES = Path("profiles")
-
 
 @profile_app.command("list")
 def list_profiles() -> None:
     """Name the profiles; the active one, where params.yaml equals it, is marked."""
-    active = Path("params.yaml")
-    for path in sorted(PROFILES.glob("*.yaml")):
-        same = active.is_file() and active.read_bytes() == path.read_bytes()
+    for path in sorted(profiles.PROFILES.glob("*.yaml")):
+        same = profiles.ACTIVE.is_file() and profiles.ACTIVE.read_bytes() == path.read_bytes()
         typer.echo(f"{'*' if same else ' '} {path.stem}")
 
 
 @profile_app.command("use")
-def use_profile(name: str) -> None:
-    """Make profiles/NAME.yaml the active params.yaml."""
-    source = PROFILES / f"{name}.yaml"
-    known = sorted(path.stem for path in PROFILES.glob("*.yaml"))
-    if name not in known:
-        raise FileNotFoundError(f"{source}: no such profile; there are {', '.join(known) or 'none (run in the root)'}")
-    load_params(source)
-    with atomic_path(Path("params.yaml")) as temporary:
-        shutil.copyfile(source, temporary)
-    typer.echo(f"params.yaml is now profile {name}; `dvc repro` runs it")
+def use_profile(
+    name: str,
+    force: Annotated[bool, typer.Option("--force", help="Replace edits too; params.edited/ keeps them.")] = False,
+) -> None:
+    """Make profiles/NAME.yaml, or the file NAME, the active params.yaml; edits that nothing else holds are not lost."""
+    typer.echo(profiles.use_profile(name, force))
+
+
+@profile_app.command("diff")
+def diff_profile(name: Annotated[str | None, typer.Argument(help="Default: the closest.")] = None) -> None:
+    """Say what params.yaml has otherwise than profile NAME; the exit code is 0 either way, as with `git diff`."""
+    typer.echo("\n".join(profiles.compare(name)))
 
 
 @models_app.command("pin")
 def pin_models() -> None:
-    """Name the models of a hub in params.yaml by commits: those that their branches and tags are at now."""
-    from huggingface_hub import HfApi
+    """Name the models of a hub in params.yaml by commits: those that their branches and tags are at now.
 
-    source = Path("params.yaml")
-    text = source.read_text(encoding="utf-8")
-    names = weight_names(load_params(source)).values()
-    for repository, revision in sorted(set(filter(None, map(moving_revision, names)))):
-        commit = HfApi().model_info(repository, revision=revision).sha
-        text = re.sub(rf"{re.escape(f'{repository}@{revision}')}(?![\w./-])", f"{repository}@{commit}", text)
-        typer.echo(f"{repository}: {revision} is {commit}")
-    write_text(source, text)
+    What can be pinned is; exit code 1 if a model could not be.
+    """
+    from dlcr import pins  # loads the hub's library
+
+    done, failed = pins.pin_models(Path("params.yaml"))
+    typer.echo("\n".join(done) or "nothing was pinned" if done or failed else "no model is named by a branch or tag")
+    for line in failed:
+        typer.echo(f"error: {line}", err=True)
+    raise typer.Exit(bool(failed))
 
 
 @app.command()
@@ -97,15 +98,32 @@ def import_strips(
             raise ValueError(
                 f"{value!r} cannot name a dataset or set: expected a-z, 0-9, '.', '_', '-', and not 'none'"
             )
+    section = _imported_section(dataset, name)
     folder = Path("generated", name)
     done = import_released(release, Path("data", dataset), folder, allow_missing)
     typer.echo(f"{folder}: {done.variants} variants of {done.images} images; {done.made} files made, {done.kept} kept")
     if done.missing:
         typer.echo(f"{done.missing} images are {MISSING}: skipped")
     typer.echo(
-        f"Next: a line `{name}: {{dataset: {dataset}}}` under `imported` of params.yaml and a run with "
+        f"Next: a line `{name}: {{dataset: {dataset}}}` under `{section}` of params.yaml and a run with "
         f"`generated: {name}`; `dvc add {folder}` versions the set"
     )
+
+
+def _imported_section(dataset: str, name: str) -> str:
+    """Where params.yaml lists the imported set `name` of `dataset`. ValueError if the pipeline makes a set of that
+    name."""
+    if name.startswith("queries-"):
+        raise ValueError(f"--name {name}: the pipeline makes generated/queries-*; choose another")
+    if not Path("params.yaml").is_file():
+        return "imported"  # nothing of a pipeline is here
+    params = load_params()
+    if name in params.generated:
+        kept = "private." if name in params.private.generated else ""
+        raise ValueError(
+            f"--name {name}: the pipeline makes it ({kept}generated.{name} of params.yaml); choose another"
+        )
+    return "private.imported" if dataset in params.private.datasets else "imported"
 
 
 @app.command("claims")
@@ -124,17 +142,37 @@ def check_claims(
     raise typer.Exit(claims.exit_code(found, strict))
 
 
-@app.command()
-def targets(table: str) -> None:
-    """Print the pipeline's stages that evaluate the rows of a TABLE (a key of params.report), for `dvc repro`."""
-    params = load_params()
+@app.command(context_settings={"ignore_unknown_options": True})
+def targets(tables: Annotated[list[str] | None, typer.Argument(metavar="TABLE...")] = None) -> None:
+    """Print the pipeline's stages that evaluate the rows of TABLEs: `dvc repro $(dlcr targets a1)`.
+
+    A table is a key of params.report, in any case. On an error a stage is printed that cannot exist.
+    """
+    # Without words `dvc repro` would run the whole pipeline, for days.
+    try:
+        found = sorted(set().union(*(table_stages(load_params(), table) for table in tables or [""])))
+    except Exception:
+        typer.echo("-".join(["no-such-table", *re.findall("[a-z0-9]+", " ".join(tables or []).lower())]))
+        raise
+    typer.echo("\n".join(found))
+
+
+def table_stages(params: Params, table: str) -> set[str]:
+    """Stages whose evaluations a table shows. ValueError for one that params.report does not have, or has empty."""
     tables = params.report.tables()
-    if table not in tables:
-        raise ValueError(f"no table {table!r} in params.yaml's report; it has {', '.join(tables)}")
-    for name in sorted({place.partition("/")[0] for place in tables[table].values()}):
-        typer.echo(f"{'private-' if name in params.private.evaluations else ''}refine-eval@{name}")
+    places = tables.get(table.lower())
+    if places is None:
+        what = f"no table {table!r} in" if table else "name a table of"
+        raise ValueError(f"{what} params.yaml's report; it has {', '.join(tables)}")
+    if not places:
+        raise ValueError(f"table {table.lower()!r} has no rows in params.yaml's report: this profile does not fill it")
+    names = {place.partition("/")[0] for place in places.values()}
+    return {f"{'private-' if name in params.private.evaluations else ''}refine-eval@{name}" for name in names}
 
 
 def main() -> None:
     """Entry point of the console script: an expected error is one line, not a traceback."""
+    commands = typer.main.get_command(app).commands
+    if len(sys.argv) > 1 and sys.argv[1] not in {*commands, "--help"}:
+        print("no-such-command")  # for a mistyped `dvc repro $(dlcr targets a1)`, as `targets` does on errors
     run_stage(app)

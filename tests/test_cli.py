@@ -1,34 +1,110 @@
-"""`dlcr import-released`, `models pin`, `targets` and `claims` as a user types them; the profiles' commands are tested
-with the README."""
+"""`dlcr import-released`, `targets` and `claims` as a user types them."""
 
 import json
-import re
-from hashlib import sha1
+import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+import yaml
 from click.testing import Result
+from clones import command, start
 from strips import pack_prcc, train_rows, write_strips
 from typer.testing import CliRunner
 
-from dlcr.cli import app
+from dlcr.cli import app, main
 from dlcr.data import open_generated
 from dlcr.reporting import claims
 
 
-def test_targets_of_a_table(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for profile, expected in (
-        ("smoke", ["baseline", "oracle", "progressive"]),
-        ("ltcc", ["ltcc-baseline", "ltcc-progressive"]),
+def test_targets_of_tables(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for profile, tables, expected in (
+        ("smoke", ["a1"], ["refine-eval@baseline", "refine-eval@oracle", "refine-eval@progressive"]),
+        ("ltcc", ["A1"], ["private-refine-eval@ltcc-baseline", "private-refine-eval@ltcc-progressive"]),
+        ("smoke", ["A5", "t4"], [f"refine-eval@{name}-on-night" for name in ("baseline", "progressive")]),
     ):
-        monkeypatch.chdir(tmp_path)
         (tmp_path / "params.yaml").write_bytes((repository / "profiles" / f"{profile}.yaml").read_bytes())
-        printed = CliRunner().invoke(app, ["targets", "a1"]).output.split()
-        kind = "private-refine-eval" if profile == "ltcc" else "refine-eval"
-        assert printed == [f"{kind}@{name}" for name in expected]
-    error = CliRunner().invoke(app, ["targets", "a9"]).exception
-    assert "no table 'a9' in params.yaml's report; it has t2, t3, t4, a1, a3, a4, a5, a8, ccfa, guidance" in str(error)
+        printed = CliRunner().invoke(app, ["targets", *tables]).output.split()
+        alone = {name for table in tables for name in CliRunner().invoke(app, ["targets", table]).output.split()}
+        assert printed == sorted(alone)
+        assert set(expected) <= set(printed)
+        assert len(tables) > 1 or printed == expected
+
+
+@pytest.mark.parametrize(
+    ("tables", "params", "printed", "message"),
+    [
+        (["a11"], {}, "no-such-table-a11", "no table 'a11' in params.yaml's report; it has t2, t3, t4, a1, a3"),
+        (["a1", "A11"], {}, "no-such-table-a1-a11", "no table 'A11'"),
+        ([], {}, "no-such-table", "name a table of params.yaml's report; it has t2"),
+        (["--all"], {}, "no-such-table-all", "no table '--all'"),
+        (["$(x); *"], {}, "no-such-table-x", "no table '$(x); *'"),
+        (["a3"], {}, "no-such-table-a3", "table 'a3' has no rows in params.yaml's report"),
+        (["a1"], {"k": "ten"}, "no-such-table-a1", "params.yaml: k: "),
+        (["a1"], {"more": 1}, "no-such-table-a1", "params.yaml: more: unknown key"),
+        (["a1"], None, "no-such-table-a1", "params.yaml: no such file"),
+    ],
+)
+def test_an_error_is_a_target_that_cannot_exist(
+    repository: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tables: list[str],
+    params: dict | None,
+    printed: str,
+    message: str,
+) -> None:
+    """`dvc repro $(dlcr targets ...)` without any word would run the whole pipeline."""
+    monkeypatch.chdir(tmp_path)
+    if params is not None:
+        text = (repository / "profiles" / "smoke.yaml").read_text()
+        Path("params.yaml").write_text(yaml.safe_dump(yaml.safe_load(text) | params))
+    result = CliRunner().invoke(app, ["targets", *tables])
+    assert result.output == f"{printed}\n"
+    assert result.exit_code == 1
+    assert message in str(result.exception)
+
+
+def test_a_bug_is_a_target_that_cannot_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise ImportError("libfoo.so")
+
+    monkeypatch.setattr("dlcr.cli.load_params", fail)
+    result = CliRunner().invoke(app, ["targets", "a1"])
+    assert (result.output, type(result.exception)) == ("no-such-table-a1\n", ImportError)
+
+
+@pytest.mark.parametrize("words", [["tragets", "a1"], ["--verbose", "targets", "a1"]])
+def test_a_command_that_is_not_there_is_a_target_that_cannot_exist(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, words: list[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["dlcr", *words])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    assert capsys.readouterr().out == "no-such-command\n"
+
+
+def test_a_mistyped_table_runs_nothing(repository: Path, tmp_path: Path) -> None:
+    """With the real dvc and make: of a pipeline whose one stage leaves a file."""
+    for name in ("Makefile", "params.yaml"):
+        shutil.copy(repository / name, tmp_path)
+    (tmp_path / "dvc.yaml").write_text("stages: {all: {cmd: touch ran, params: [k]}}")
+    command(tmp_path, "dvc", "init", "--no-scm", "--quiet")
+    process = start(tmp_path, "sh", "-c", "dvc repro $(dlcr targets a11)")
+    printed, _ = process.communicate()
+    assert process.returncode != 0
+    assert "no table 'a11' in params.yaml's report" in printed
+    assert "'no-such-table-a11' not found" in printed
+    program = tmp_path / "venv" / "bin" / "dlcr"  # one that cannot start, and says nothing
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/bin/sh\nexit 1\n")
+    program.chmod(0o755)
+    make = start(tmp_path, "make", "--assume-old=install", "VENV=venv", "demo")
+    make.communicate()
+    assert make.returncode != 0
+    assert not (tmp_path / "ran").exists()
+    assert not (tmp_path / "dvc.lock").exists()
 
 
 def test_targets_of_ablations_are_their_one_stage(
@@ -56,51 +132,6 @@ def test_claims_say_their_verdict_by_the_exit_code(
     contradicted = CliRunner().invoke(app, ["claims"])
     assert contradicted.exit_code == 3
     assert "CONTRADICTED" in contradicted.output
-
-
-class Hub:
-    """A hub whose branches and tags are at commits of their names."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-
-    def model_info(self, repository: str, revision: str) -> SimpleNamespace:
-        self.asked.append(f"{repository}@{revision}")
-        if repository == "owner/gone":
-            raise OSError(f"{repository}: no such repository")
-        return SimpleNamespace(sha=sha1(f"{repository}@{revision}".encode()).hexdigest())
-
-
-def test_models_are_pinned(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every model of the hub, wherever it is named; nothing else of the file changes, and a second time nothing."""
-    hub = Hub()
-    monkeypatch.setattr("huggingface_hub.HfApi", lambda: hub)
-    monkeypatch.chdir(tmp_path)
-    before = (repository / "profiles" / "prcc-models.yaml").read_text()
-    Path("params.yaml").write_text(before)
-    printed = CliRunner().invoke(app, ["models", "pin"])
-    assert printed.exit_code == 0, printed.output
-    assert sorted(hub.asked) == sorted(set(re.findall(r"[\w.-]+/[\w.-]+@[\w.-]+", before)))
-    after = Path("params.yaml").read_text()
-    assert re.sub(r"@[0-9a-f]{40}", "@main", after) == before
-    assert after.count("@main") == 0
-    commit = sha1(b"timm/resnet50.tv_in1k@main").hexdigest()
-    assert f"timm/resnet50.tv_in1k: main is {commit}" in printed.output
-    hub.asked.clear()
-    assert CliRunner().invoke(app, ["models", "pin"]).exit_code == 0
-    assert hub.asked == []
-    assert Path("params.yaml").read_text() == after
-
-
-def test_a_model_that_cannot_be_pinned_changes_nothing(
-    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("huggingface_hub.HfApi", Hub)
-    monkeypatch.chdir(tmp_path)
-    text = (repository / "profiles" / "prcc.yaml").read_text().replace("llava-hf/llava-1.5-7b-hf@main", "owner/gone@v1")
-    Path("params.yaml").write_text(text)
-    assert "owner/gone" in str(CliRunner().invoke(app, ["models", "pin"]).exception)
-    assert Path("params.yaml").read_text() == text
 
 
 @pytest.fixture
@@ -135,6 +166,30 @@ def test_another_name_and_missing_images(workplace: Path) -> None:
 def test_names_that_cannot_be_a_set(workplace: Path, name: str) -> None:
     assert "cannot name a dataset or set" in str(run("release", "--dataset", "prcc", "--name", name).exception)
     assert not Path("generated").exists()
+
+
+@pytest.mark.parametrize(
+    ("profile", "name", "message"),
+    [
+        ("minicc", "guided", "the pipeline makes it (generated.guided of params.yaml); choose another"),
+        ("ltcc", "ltcc-inpainting", "the pipeline makes it (private.generated.ltcc-inpainting of params.yaml)"),
+        ("minicc", "queries-mine", "the pipeline makes generated/queries-*"),
+        ("minicc", "queries-minicc", "the pipeline makes generated/queries-*"),
+    ],
+)
+def test_names_of_sets_that_the_pipeline_makes(
+    repository: Path, workplace: Path, profile: str, name: str, message: str
+) -> None:
+    shutil.copy(repository / "profiles" / f"{profile}.yaml", "params.yaml")
+    assert message in str(run("release", "--dataset", "prcc", "--name", name).exception)
+    assert not Path("generated").exists()
+
+
+def test_a_set_of_private_data_is_listed_as_private(repository: Path, workplace: Path) -> None:
+    Path("data", "prcc").rename(Path("data", "ltcc"))
+    for profile, section in {"ltcc": "private.imported", "minicc": "imported"}.items():
+        shutil.copy(repository / "profiles" / f"{profile}.yaml", "params.yaml")
+        assert f"under `{section}` of params.yaml" in run("release", "--dataset", "ltcc").output
 
 
 def test_unknown_dataset(workplace: Path) -> None:

@@ -125,7 +125,7 @@ def test_own_folder_and_prcc(clone: Path) -> None:
         file = clone / "datasets" / "prcc" / "rgb" / path
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (24, 48), (90, 60, 120)).save(file)
-    command(clone, "dlcr", "profile", "use", "prcc")
+    command(clone, "dlcr", "profile", "use", "prcc", "--force")  # params.yaml has the folder
     command(clone, "dvc", "repro", "prepare@prcc")
     assert sorted(load_manifest(clone / "data" / "prcc")["split"]) == [
         "gallery",

@@ -16,7 +16,7 @@ RUN_BY_PIPELINE_TESTS = {
     "dvc metrics diff",
     "dvc params diff",
     "dlcr claims",  # tests/test_cli.py
-    "dlcr models pin",  # tests/test_cli.py
+    "dlcr models pin",  # tests/test_pins.py
     "dlcr doctor",  # tests/test_doctor.py, tests/test_container_engines.py
     "dvc plots diff",
     "dvc exp show --no-pager --drop '^(?!Experiment|k$|.*row[156].top1$)'",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import posixpath
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +36,8 @@ WINDOW = 16
 SAMPLE = 64
 """Images (about) that are looked for in each folder that may be the release's."""
 MAX_TEXT = 1 << 16
+HUB_REPOSITORY = re.compile(r"(models|datasets|spaces)--")
+"""Names of the folders of huggingface_hub's cache: blobs/ has the files, snapshots/COMMIT/ links to them."""
 
 
 @dataclass(frozen=True)
@@ -66,15 +69,18 @@ def import_released(release: Path, dataset: Path, folder: Path, allow_missing: b
     Everything is checked before anything is written; only what decoding alone can tell, in a file whose checksums are
     right, comes later. An import that was stopped is completed: files made from the same strips and texts stay.
 
+    Links are followed within the release only: what they lead to elsewhere is no part of it, and nobody's prompt.
+
     Raises FileNotFoundError for a missing folder; ValueError when the release isn't found, or in several places; when
-    `folder` holds a set that was not imported; and, with their number and the first ten by name, for all images that
-    are missing, unreadable, of another size or without a text for each variant, or that the dataset does not know.
+    `folder` holds anything but an imported set; and, with their number and the first ten by name, for all images that
+    are missing, unreadable, of another size or without a text for each variant, reached by a link that leads out of
+    the release, or that the dataset does not know.
     """
     manifest = _load_dataset(dataset)
-    _refuse_other_sets(folder)
+    _refuse_other_content(folder)
     train = manifest[manifest["split"] == "train"]
     place, top = find_release(release, train["image_id"].tolist())
-    strips = check_strips(place, top, manifest, allow_missing)
+    strips = check_strips(place, top, manifest, allow_missing, own_folders(release))
     variants = next(iter(strips.values())).variants
     identity = {"kind": "released", "dataset": dataset.name, "variants": variants}
     files = _plan(train, strips, variants)
@@ -130,11 +136,23 @@ def below(image_id: str, top: str) -> str:
     return strip_name(image_id)[len(top) :].lstrip("/")
 
 
-def check_strips(place: Path, top: str, manifest: pd.DataFrame, allow_missing: bool) -> dict[str, Strip]:
+def own_folders(release: Path) -> list[Path]:
+    """The folders, without links, in which a release's files lie: `release` itself and, of a snapshot in the hub's
+    cache, whose files are all links, its repository's blobs."""
+    own = release.resolve()
+    snapshots = (folder for folder in own.parents if folder.name == "snapshots")
+    repositories = (folder.parent for folder in snapshots if HUB_REPOSITORY.match(folder.parent.name))
+    return [own, *(repository / "blobs" for repository in repositories)]
+
+
+def check_strips(
+    place: Path, top: str, manifest: pd.DataFrame, allow_missing: bool, own: Sequence[Path]
+) -> dict[str, Strip]:
     """The strips of the training images by image_id; nothing is decoded. Raises as `import_released`.
 
-    place: the folder in the release of what the image_ids hold under `top`.
+    place: the folder in the release of what the image_ids hold under `top`; own: `own_folders` of the release.
     """
+    _refuse_link(place, own)
     train = manifest[manifest["split"] == "train"]
     strips: dict[str, Strip] = {}
     missing: list[str] = []
@@ -143,7 +161,7 @@ def check_strips(place: Path, top: str, manifest: pd.DataFrame, allow_missing: b
         for image_id, width, height in train[["image_id", "width", "height"]].itertuples(index=False, name=None):
             path = place / below(image_id, top)
             if path.is_file():
-                strip, found = _check_strip(path, width, height)
+                strip, found = _check_strip(path, width, height, own)
                 problems += [f"{image_id}: {problem}" for problem in found]
                 strips |= {image_id: strip} if strip else {}
             elif not allow_missing:
@@ -167,12 +185,28 @@ def _load_dataset(dataset: Path) -> pd.DataFrame:
     return manifest
 
 
-def _refuse_other_sets(folder: Path) -> None:
-    """Raise ValueError where an import would replace what a stage has made."""
-    for path in shard_paths(folder) if folder.is_dir() else ():
+def _refuse_other_content(folder: Path) -> None:
+    """Raise ValueError where an import would replace, or mix with, what no import has made."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder}: not a folder; choose another --name")
+    shards = shard_paths(folder) if folder.is_dir() else []
+    for path in shards:
         kind = fingerprint(path).get("set", {}).get("kind")
         if kind != "released":
             raise ValueError(f"{path}: belongs to a set of kind {kind!r}, not an imported one; choose another --name")
+    others = sorted({path for path in folder.glob("*") if not path.name.startswith(".")} - {*shards})
+    if others:
+        raise ValueError(f"{others[0]}: no file of an imported set, which {folder} would become; choose another --name")
+
+
+def _refuse_link(path: Path, own: Sequence[Path]) -> None:
+    """Raise ValueError for a file or folder of the release that lies elsewhere: a text would come from any file."""
+    target = Path(os.path.realpath(path))
+    if not any(target.is_relative_to(folder) for folder in own):
+        raise ValueError(
+            f"{path.name} is reached by a link that leads out of the release, to {target}; if that is a part of the "
+            "release, import a copy without links: cp -rL DIR COPY"
+        )
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -198,11 +232,13 @@ def _shared_strips(image_ids: pd.Series) -> list[str]:
     return [f"{image_id}: shares the strip {strip_name(image_id)} with another image" for image_id in twice]
 
 
-def _check_strip(path: Path, width: int, height: int) -> tuple[Strip | None, list[str]]:
+def _check_strip(path: Path, width: int, height: int, own: Sequence[Path]) -> tuple[Strip | None, list[str]]:
     """The strip of an image of this size, None if it or its texts can't be read; and what is wrong with both."""
     found, problems = [], []
-    for read in (lambda: _read_strip(path, width, height), lambda: _read_texts(path.with_suffix(".txt"))):
+    text = path.with_suffix(".txt")
+    for file, read in ((path, lambda: _read_strip(path, width, height)), (text, lambda: _read_texts(text))):
         try:
+            _refuse_link(file, own)
             found.append(read())
         except (ValueError, OSError) as error:
             problems.append(str(error))
