@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedConfig, PreTrainedModel, ResNetConfig, ResNetModel
 
-from dlcr.runtime.checkpoint import device, find_checkpoint
+from dlcr.runtime.checkpoint import find_checkpoint, load_network, loading
 
 MIN_SCORE = 0.5  # a detection below it is no face, as is insightface's default
 
@@ -134,17 +134,17 @@ def resize(image: np.ndarray, size: Sequence[int]) -> Tensor:
 def load(model: str) -> tuple[int, Callable[[Sequence[np.ndarray]], list[tuple[float, np.ndarray]]]]:
     """The embedding's length, and the function from one batch of RGB images to (score, embedding) of each.
 
-    model: a folder or `repo@revision`. Raises FileNotFoundError or OSError if it isn't there, ValueError if its
-    config.json names another kind of model.
+    model: a folder or `repo@revision`. Raises FileNotFoundError if it isn't there, ValueError if its config.json names
+    another kind of model or its weights are not all there and finite (`check_network`).
     """
     checkpoint = find_checkpoint(model)
-    found, _ = PreTrainedConfig.get_config_dict(checkpoint.location, **checkpoint.arguments())
+    with loading(model):
+        found, _ = PreTrainedConfig.get_config_dict(checkpoint.location, **checkpoint.arguments())
     if found.get("model_type") != MiniFaceConfig.model_type:
         raise ValueError(
             f"{model}: config.json says model_type {found.get('model_type')!r}, expected {MiniFaceConfig.model_type!r}"
         )
-    network = MiniFaceModel.from_pretrained(checkpoint.location, **checkpoint.arguments(), use_safetensors=True)
-    network.float().to(device()).eval()
+    network = load_network(MiniFaceModel, model, checkpoint).float()
 
     def work(images: Sequence[np.ndarray]) -> list[tuple[float, np.ndarray]]:
         pictures = torch.stack([resize(image, network.config.size) for image in images]).to(network.device)

@@ -8,23 +8,24 @@ import numpy as np
 import torch
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 
-from dlcr.runtime.checkpoint import device, find_checkpoint
+from dlcr.runtime.checkpoint import find_checkpoint, load_network, loading
 
 
 def load(model: str) -> tuple[dict[int, str], Callable[[Sequence[np.ndarray]], list[np.ndarray]]]:
     """The label names of a model, and the function from one batch of RGB images to their label maps.
 
-    model: a folder or `repo@revision`. Raises FileNotFoundError or OSError if it isn't there, ValueError if its image
-    processor cuts images, as the masks could not cover them.
+    model: a folder or `repo@revision`. Raises FileNotFoundError if it isn't there, ValueError if its weights are not
+    all there and finite (`check_network`), or if its image processor cuts images, as the masks could not cover them.
+    The function raises ValueError for logits that are not finite.
     """
     checkpoint = find_checkpoint(model)
-    # One backend everywhere: torchvision resizes a little differently, and masks must not depend on what is
-    # installed.
-    processor = AutoImageProcessor.from_pretrained(checkpoint.location, backend="pil", **checkpoint.arguments())
+    with loading(model):
+        # One backend everywhere: torchvision resizes a little differently, and masks must not depend on what is
+        # installed.
+        processor = AutoImageProcessor.from_pretrained(checkpoint.location, backend="pil", **checkpoint.arguments())
     if getattr(processor, "do_center_crop", False):
         raise ValueError(f"{model}: its processor cuts images (do_center_crop); expected one that only resizes them")
-    network = AutoModelForSemanticSegmentation.from_pretrained(checkpoint.location, **checkpoint.weights())
-    network.to(device()).eval()
+    network = load_network(AutoModelForSemanticSegmentation, model, checkpoint)
 
     def work(images: Sequence[np.ndarray]) -> list[np.ndarray]:
         pixels = processor(list(images), return_tensors="pt", input_data_format="channels_last")["pixel_values"]

@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
+from damage import DAMAGE, damage
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -200,6 +201,18 @@ def test_bad_images_and_models_are_named(folder, tmp_path):
     parser = str(MINI.parent / "parser")
     with pytest.raises(ValueError, match=r"parser: config\.json says model_type 'segformer', expected 'dlcr-faces'"):
         load_faces(parser)
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_weights_that_are_not_the_whole_models_are_refused(folder, tmp_path, kind):
+    message = damage(folder, tmp_path, kind, "embedder.embedder.embedder.convolution.weight")
+    with pytest.raises(ValueError, match=f"^{tmp_path}: .*{message}"):
+        load_faces(str(tmp_path))
+
+
+def test_a_repository_that_is_not_there_is_named():
+    with pytest.raises(FileNotFoundError, match=r"^nobody/nothing@main: "):
+        load_faces("nobody/nothing@main")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from damage import DAMAGE, damage
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import (
@@ -159,6 +160,36 @@ def test_bad_images_and_models_are_named(folder, tmp_path):
     SegformerImageProcessorPil().save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="cat, hat"):
         load_parser(str(tmp_path))
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_weights_that_are_not_the_whole_parsers_are_refused(folder, tmp_path, kind):
+    message = damage(folder, tmp_path, kind, "decode_head.classifier.weight")
+    with pytest.raises(ValueError, match=f"^{tmp_path}: .*{message}"):
+        load_parser(str(tmp_path))
+
+
+def test_a_backbone_without_its_head_is_refused(folder, tmp_path):
+    SegformerForSemanticSegmentation.from_pretrained(folder).segformer.save_pretrained(tmp_path)
+    SegformerImageProcessorPil().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"missing: decode_head\.batch_norm\.bias and \d+ more"):
+        load_parser(str(tmp_path))
+
+
+@pytest.mark.parametrize("content", ["no json", "{}", '{"image_processor_type": "NoSuchProcessor"}'])
+def test_a_processor_that_cannot_be_loaded_is_named(folder, tmp_path, content):
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "preprocessor_config.json").write_text(content)
+    if content == "{}":  # nothing but the model's own type tells
+        (tmp_path / "config.json").write_text("{}")
+    with pytest.raises((ValueError, FileNotFoundError), match=f"^{tmp_path}: cannot be loaded: "):
+        load_parser(str(tmp_path))
+
+
+def test_a_repository_that_is_not_there_is_named():
+    with pytest.raises(FileNotFoundError, match=r"^nobody/nothing@main: "):
+        load_parser("nobody/nothing@main")
 
 
 def test_weights_that_are_pickles_are_refused(folder, tmp_path):

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from damage import DAMAGE, damage
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
+from transformers import ResNetConfig, ResNetForImageClassification, ResNetModel
 
 from dlcr.reid.models import resnet
 from dlcr.reid.models.resnet import MINI, Trunk, mini_resnet, resnet50
@@ -174,25 +176,33 @@ def without(name: str) -> Callable[[dict], dict]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (without("conv1.weight"), r"no tensor conv1\.weight"),
-        (without("layer3.2.bn3.running_var"), r"no tensor layer3\.2\.bn3\.running_var"),
+        (without("conv1.weight"), r"missing: conv1\.weight;"),
+        (without("layer3.2.bn3.running_var"), r"missing: layer3\.2\.bn3\.running_var;"),
         (
             lambda state: state | {"layer1.0.conv4.weight": torch.zeros(1)},
-            r"unexpected tensor layer1\.0\.conv4\.weight",
+            r"unexpected: layer1\.0\.conv4\.weight;",
         ),
-        (lambda state: state | {"layer4.2.bn1.weight": torch.zeros(24)}, r"unexpected tensor layer4\.2\.bn1\.weight"),
+        (lambda state: state | {"layer4.2.bn1.weight": torch.zeros(24)}, r"unexpected: layer4\.2\.bn1\.weight;"),
         (
             lambda state: state | {"layer2.0.downsample.0.weight": torch.zeros(32, 16, 3, 3)},
-            r"layer2\.0\.downsample\.0\.weight is \[32, 16, 3, 3\], expected \[32, 16, 1, 1\]",
+            r"mismatched: layer2\.0\.downsample\.0\.weight \[32, 16, 3, 3\] instead of \[32, 16, 1, 1\];",
         ),
-        (lambda state: {f"module.{name}": tensor for name, tensor in state.items()}, r"no tensor conv1\.weight"),
+        (
+            lambda state: {f"module.{name}": tensor for name, tensor in state.items()},
+            r"missing: bn1\.bias and \d+ more",
+        ),
+        (lambda state: {}, r"missing: bn1\.bias and \d+ more"),
+        (
+            lambda state: state | {"layer1.1.bn2.running_var": torch.full((4,), torch.nan)},
+            r"not finite: encoder\.stages\.0\.layers\.1\.layer\.1\.normalization\.running_var;",
+        ),
     ],
 )
 def test_any_wrong_tensor_is_named_with_its_file(
     change: Callable[[dict], dict], message: str, small: Torchvision, tmp_path: Path
 ) -> None:
     weights = in_file(change(small.state_dict()), tmp_path, "wrong.pth")
-    with pytest.raises(ValueError, match=rf"wrong\.pth: {message}"):
+    with pytest.raises(ValueError, match=rf"wrong\.pth: .*tensors {message}"):
         resnet50(weights)
 
 
@@ -217,7 +227,7 @@ def test_a_folder_of_neither_naming_is_refused(small: Torchvision, tmp_path: Pat
     trunk.save_pretrained(tmp_path)
     state = without("encoder.stages.1.layers.0.layer.0.convolution.weight")(trunk.state_dict())
     save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ValueError, match=r"no tensor encoder\.stages\.1\.layers\.0\.layer\.0\.convolution\.weight"):
+    with pytest.raises(ValueError, match=r"missing: encoder\.stages\.1\.layers\.0\.layer\.0\.convolution\.weight"):
         resnet50(str(tmp_path))
     (tmp_path / "model.safetensors").write_bytes(b"")
     with pytest.raises(ValueError, match=r"model\.safetensors: not a safetensors file"):
@@ -250,3 +260,33 @@ def test_names_of_transformers_still_load(tmp_path: Path) -> None:
     saved.save_pretrained(tmp_path)
     loaded = mini_resnet(str(tmp_path)).state_dict()
     assert all(torch.equal(loaded[name], tensor.to(loaded[name].dtype)) for name, tensor in saved.state_dict().items())
+
+
+def test_only_the_classifier_of_transformers_may_come_with_the_trunk(small: Torchvision, tmp_path: Path) -> None:
+    """As microsoft/resnet-50 is saved: the trunk below `resnet.`, and beside it the classifier of ImageNet."""
+    saved = ResNetForImageClassification(ResNetConfig(**SMALL, num_labels=1000))
+    saved.save_pretrained(tmp_path)
+    loaded = resnet50(str(tmp_path)).state_dict()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in saved.resnet.state_dict().items())
+    state = saved.state_dict() | {"resnet.fpn.weight": torch.zeros(1)}
+    save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"tensors unexpected: resnet\.fpn\.weight;"):
+        resnet50(str(tmp_path))
+
+
+def test_another_depth_is_refused(small: Torchvision, tmp_path: Path) -> None:
+    deeper = Torchvision(8, (4, 8, 16, 24), (2, 1, 4, 2)).state_dict()
+    with pytest.raises(ValueError, match=r"deep\.pth: .*tensors unexpected: layer3\.3\.bn1\.bias and 14 more;"):
+        resnet50(in_file(deeper, tmp_path, "deep.pth"))
+    ResNetModel(ResNetConfig(**SMALL | {"depths": [2, 1, 4, 2]})).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"another trunk: depths is \[2, 1, 4, 2\], not \[2, 1, 3, 2\]"):
+        resnet50(str(tmp_path))
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_weights_that_are_not_the_whole_small_trunks_are_refused(tmp_path: Path, kind: str) -> None:
+    ResNetModel(ResNetConfig(**MINI)).save_pretrained(tmp_path / "good")
+    name = "encoder.stages.1.layers.0.layer.0.convolution.weight"
+    message = damage(tmp_path / "good", tmp_path / "bad", kind, name)
+    with pytest.raises(ValueError, match=f"^{tmp_path / 'bad'}: .*{message}"):
+        mini_resnet(str(tmp_path / "bad"))

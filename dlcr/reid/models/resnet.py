@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from transformers import ResNetConfig, ResNetModel
 
 from dlcr.reid.models.torchvision_names import has_torchvision_names, load_torchvision, read_weights, tensor_names
-from dlcr.runtime.checkpoint import Checkpoint, find_checkpoint
+from dlcr.runtime.checkpoint import Checkpoint, check_network, find_checkpoint, loading
 
 WEIGHTS_FILE = "model.safetensors"
+CLASSIFIER = frozenset({"classifier.1.weight", "classifier.1.bias"})
+"""What transformers' ImageNet classifiers, such as microsoft/resnet-50, hold beside the trunk; it is not used."""
 
 RESNET50 = {
     "embedding_size": 64,
@@ -35,8 +37,8 @@ def resnet50(weights: str | None = None, last_stride: Literal[1, 2] = 1) -> ResN
 
     weights: a local folder, or `owner/name@revision` of a hub, with the names of transformers or of torchvision (such
     as timm/resnet50.tv_in1k, the weights that CAL's authors start from); or a local file *.pth, *.pt or *.safetensors
-    with torchvision's names. None starts from random weights. Raises FileNotFoundError or OSError when they aren't
-    there, ValueError when they are not those of a ResNet-50.
+    with torchvision's names. None starts from random weights. Raises FileNotFoundError when they aren't there,
+    ValueError when they are not all those of a ResNet-50 and finite; only an ImageNet classifier may come with them.
     """
     trunk = _trunk(weights, RESNET50)
     return last_stride_1(trunk) if last_stride == 1 else trunk
@@ -107,15 +109,18 @@ def _torchvision_trunk(file: Path, shape: dict[str, object]) -> ResNetModel:
 
 
 def _transformers_trunk(weights: str, checkpoint: Checkpoint, shape: dict[str, object]) -> ResNetModel:
-    trunk, report = ResNetModel.from_pretrained(
-        checkpoint.location, use_safetensors=True, output_loading_info=True, **checkpoint.arguments()
-    )
+    with loading(weights):
+        trunk, report = ResNetModel.from_pretrained(
+            checkpoint.location,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # check_network names them
+            **checkpoint.arguments(),
+        )
     for key, expected in shape.items():
         if getattr(trunk.config, key) != expected:
             raise ValueError(
                 f"weights {weights!r}: another trunk: {key} is {getattr(trunk.config, key)!r}, not {expected!r}"
             )
-    # from_pretrained would leave these at random
-    if report["missing_keys"]:
-        raise ValueError(f"weights {weights!r}: no tensor {min(report['missing_keys'])}; expected those of a ResNet")
+    check_network(weights, trunk, report | {"unexpected_keys": set(report["unexpected_keys"]) - CLASSIFIER})
     return trunk.float()

@@ -22,6 +22,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import ResNetModel
 
+from dlcr.runtime.checkpoint import check_network
+
 CLASSIFIER = frozenset({"fc.weight", "fc.bias"})
 STAGES = re.compile(
     r"encoder\.stages\.(?P<stage>\d+)\.layers\.(?P<layer>\d+)\.(shortcut|layer\.(?P<place>\d))\."
@@ -76,24 +78,20 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 def load_torchvision(trunk: ResNetModel, state: dict[str, Tensor], source: Path) -> None:
     """Put torchvision's weights, in any floating type, into the trunk, in place; the classifier is dropped.
 
-    ValueError naming `source` and the first tensor that is missing, unexpected or of another shape. Only batch norm's
-    counters `num_batches_tracked` may be missing, as in files older than these; nothing is computed with them.
+    Raises what `check_network` raises, naming `source` and, by torchvision's names, the tensors that are missing,
+    unexpected, of another shape or not finite. Only batch norm's counters `num_batches_tracked` may be missing, as in
+    files older than these; nothing is computed with them.
     """
     own = trunk.state_dict()
     theirs = {torchvision_name(name): name for name in own}
-    for name, target in theirs.items():
-        if name not in state:
-            if not name.endswith(".num_batches_tracked"):
-                raise ValueError(f"{source}: no tensor {name}; expected torchvision's names of a whole ResNet-50")
-        elif state[name].shape != own[target].shape:
-            raise ValueError(
-                f"{source}: {name} is {list(state[name].shape)}, expected {list(own[target].shape)} of a ResNet-50"
-            )
-    for name in state:
-        if name not in theirs and name not in CLASSIFIER:
-            raise ValueError(f"{source}: unexpected tensor {name}; a ResNet-50 does not have it")
-    # own tensors stand in for missing counters, so that loading can be strict
-    trunk.load_state_dict(own | {theirs[name]: tensor for name, tensor in state.items() if name in theirs})
+    other = {name for name in theirs.keys() & state.keys() if state[name].shape != own[theirs[name]].shape}
+    trunk.load_state_dict({theirs[name]: state[name] for name in theirs.keys() & state.keys() - other}, strict=False)
+    report = {
+        "missing_keys": [name for name in theirs.keys() - state.keys() if not name.endswith(".num_batches_tracked")],
+        "unexpected_keys": state.keys() - theirs.keys() - CLASSIFIER,
+        "mismatched_keys": [f"{n} {list(state[n].shape)} instead of {list(own[theirs[n]].shape)}" for n in other],
+    }
+    check_network(str(source), trunk, report)
 
 
 def _kind(place: re.Match[str]) -> str:
