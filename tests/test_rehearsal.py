@@ -25,7 +25,7 @@ from PIL import Image
 from dlcr.minicc import benchmark_scenes, render
 from dlcr.params import load_params
 
-pytestmark = [pytest.mark.rehearsal, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.rehearsal, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 TOKEN = "hf_of_somebody_who_accepted_the_licence"
 UNWANTED = ("Traceback", "requires torchvision", "Could not reach", "trust_remote_code")
