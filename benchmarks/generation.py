@@ -493,11 +493,11 @@ def made_up_work(count: int) -> Work:
 
 
 @contextmanager
-def random_weights() -> Iterator[None]:
-    """Models made inside are in bfloat16 and on the GPU, if there is one."""
+def random_weights(dtype: torch.dtype = torch.bfloat16) -> Iterator[None]:
+    """Models made inside are of this type and on the GPU, if there is one."""
     before = torch.get_default_dtype()
     torch.manual_seed(0)
-    torch.set_default_dtype(torch.bfloat16)
+    torch.set_default_dtype(dtype)
     try:
         with torch.device(device()), torch.no_grad():
             yield
@@ -562,11 +562,11 @@ def save_stable_diffusion(folder: Path, tiny: bool) -> None:
     ).save_pretrained(folder)
 
 
-def save_segformer(folder: Path, tiny: bool) -> None:
+def save_segformer(folder: Path, tiny: bool, dtype: torch.dtype = torch.bfloat16) -> None:
     """SegFormer-b2 with ATR's 18 labels."""
     shape = {"depths": (3, 4, 6, 3), "hidden_sizes": (64, 128, 320, 512), "decoder_hidden_size": 768}
     small = {"depths": (1, 1, 1, 1), "hidden_sizes": (8, 16, 40, 64), "decoder_hidden_size": 16}
-    with random_weights():
+    with random_weights(dtype):
         config = SegformerConfig(id2label=dict(enumerate(ATR.split(", "))), **(small if tiny else shape))
         SegformerForSemanticSegmentation(config).save_pretrained(folder)
     side = 64 if tiny else 512
@@ -574,6 +574,12 @@ def save_segformer(folder: Path, tiny: bool) -> None:
 
 
 def save_llava(folder: Path, tiny: bool) -> None:
+    """The model of `make_llava` in bfloat16, and its processor, as a checkpoint."""
+    for part in make_llava(tiny, torch.bfloat16):
+        part.save_pretrained(folder)
+
+
+def make_llava(tiny: bool, dtype: torch.dtype) -> tuple[LlavaForConditionalGeneration, LlavaProcessor]:
     """LLaVA-1.5-7B: CLIP-L/14 at 336 pixels and a LLaMA of 7 B parameters, which never ends an answer by itself."""
     vision = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
     text = {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32}
@@ -581,7 +587,7 @@ def save_llava(folder: Path, tiny: bool) -> None:
     side = 28 if tiny else 336
     tokenizer = make_tokenizer([QUESTION], special=["<image>"], chat_template=CHAT)
     pictures = CLIPImageProcessorPil(size={"height": side, "width": side}, do_center_crop=False)
-    with random_weights():
+    with random_weights(dtype):
         model = LlavaForConditionalGeneration(
             LlavaConfig(
                 vision_config=CLIPVisionConfig(image_size=side, patch_size=14, **(small if tiny else vision)),
@@ -597,15 +603,15 @@ def save_llava(folder: Path, tiny: bool) -> None:
                 image_seq_length=(side // 14) ** 2,
             )
         )
-    model.save_pretrained(folder)
-    LlavaProcessor(
+    processor = LlavaProcessor(
         pictures,
         tokenizer,
         patch_size=14,
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
         chat_template=CHAT,
-    ).save_pretrained(folder)
+    )
+    return model.eval(), processor
 
 
 def storage(scale: float) -> dict:

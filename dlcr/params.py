@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -159,14 +160,15 @@ class GeneratedSet(Section):
 
 
 class Discriminator(Section):
-    """Tells a dataset's training images from the first variants of a generated set, for guidance (Sec. 12)."""
+    """Tells a dataset's training images from the variants of a generated set, for guidance (Sec. 12)."""
 
     dataset: Name
     generated: Name
 
 
 class Discriminate(Section):
-    """How discriminators are trained: on the first `variants` of the set, so that a larger K changes nothing.
+    """How discriminators are trained: on all variants of the set, but no more than the first `variants`, the paper's K,
+    so that a larger K changes nothing.
 
     A batch is half real, half generated; `widths` are the network's channels by level, multiples of 16.
     """
@@ -311,11 +313,14 @@ class Evaluation(Section):
     rerank: bool = False
 
 
-class Pair(Section):
-    """A model's evaluations in Table 3: of its baseline, and with generated data (refined too: it has a query set)."""
+class Stages(Section):
+    """A model's evaluations in Table 3: of its baseline, trained with the generated data but without progressive
+    learning (stage 1), and with progressive learning, whose refined ranking counts (stages 1 and 2, Sec. 10).
+    """
 
     baseline: Place
-    dlcr: Place
+    stage_1: Place
+    stage_2: Place
 
 
 class Ranking(Section):
@@ -340,7 +345,7 @@ class Report(Section):
     bootstrap: Positive
     t1: dict[Name, Name]
     t2: dict[Name, dict[str, Ranking]]
-    t3: dict[str, Pair]
+    t3: dict[str, Stages]
     t4: dict[str, dict[Name, Ranking]]
     a1: dict[str, Place]
     a3: dict[str, Place]
@@ -357,7 +362,7 @@ class Report(Section):
         return {
             "t2": _evaluations(self.t2),
             "t3": {
-                f"{model}.{which}": name for model, pair in self.t3.items() for which, name in pair.model_dump().items()
+                f"{model}.{which}": name for model, item in self.t3.items() for which, name in item.model_dump().items()
             },
             "t4": _evaluations(self.t4),
             **{table: getattr(self, table) for table in ("a1", "a3", "a4", "a5", "a8", "ccfa", "guidance")},
@@ -455,6 +460,12 @@ def evaluation_places(params: Params, items: dict[str, dict[str, Section]] | Non
         ablations = recipe.ablations if recipe else {}
         found |= {f"{name}/{ablation}": item for ablation in ablations} or {name: item}
     return found
+
+
+def training_modes(params: Params, places: Iterable[str]) -> list[str]:
+    """The modes of the runs behind these evaluations, sorted; `none`, training without generated data, left out."""
+    modes = {params.runs[params.evaluations[place.partition("/")[0]].run].mode for place in places}
+    return sorted(modes - {"none"})
 
 
 def weight_names(params: Params) -> dict[str, str]:

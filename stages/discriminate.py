@@ -2,8 +2,9 @@
 
     python -m stages.discriminate NAME     # a key of params.discriminators -> discriminators/NAME
 
-It learns from the training images and the first `discriminate.variants` variants of each, so that a larger k changes
-nothing: what was trained on the same pixels before comes from the store. scores.json says how well the images of
+It learns from the training images and all generated ones, but of no more than the first `discriminate.variants`
+variants, the paper's K, so that a larger k changes nothing: what was trained on the same pixels before comes from the
+store. scores.json says how well the images of
 subjects that were held out are told apart, by parts of the noise schedule.
 """
 
@@ -90,9 +91,9 @@ def main(name: str) -> None:
 
 
 def find_variants(generated: Generated, image_ids: Sequence[str], count: int) -> list[tuple[str, int]]:
-    """The first `count` variants of each image, as (image_id, variant), without those that were skipped."""
-    if generated.variants < count:
-        raise ValueError(f"{generated.folder}: {generated.variants} variants, discriminate.variants asks for {count}")
+    """The first `count` variants of each image, or all where there are fewer, as (image_id, variant), without those
+    that were skipped."""
+    count = min(count, generated.variants)
     pairs = [(image_id, variant) for variant in range(count) for image_id in image_ids]
     there = [pair for pair in pairs if not generated.skipped(*pair)]
     if not there:
@@ -103,15 +104,19 @@ def find_variants(generated: Generated, image_ids: Sequence[str], count: int) ->
 def encode(
     expander: Expander, read: Callable[[object], np.ndarray], keys: Sequence, held_out: Sequence[bool]
 ) -> tuple[Tensor, Tensor]:
-    """The sampler's latents [N, C, h, w] of images to train on, and of those that are held out."""
-    parts = []
+    """The sampler's latents [N, C, h, w] of images to train on, and of those that are held out; held only once, as
+    all variants of a large dataset take gigabytes."""
+    keys = [key for which in (False, True) for key, out in zip(keys, held_out, strict=True) if out == which]
+    latents = None
     with progress(len(keys), "encode") as bar:
         for first in range(0, len(keys), expander.batch):
             part = keys[first : first + expander.batch]
-            parts.append(expander.prepare([read(key) for key in part], None).start.cpu())
+            found = expander.prepare([read(key) for key in part], None).start
+            if latents is None:
+                latents = torch.empty((len(keys), *found.shape[1:]), dtype=found.dtype)
+            latents[first : first + len(part)] = found.cpu()
             bar.update(len(part))
-    latents, out = torch.cat(parts), torch.tensor(held_out)
-    return latents[~out], latents[out]
+    return torch.tensor_split(latents, [len(keys) - sum(held_out)])
 
 
 if __name__ == "__main__":

@@ -202,14 +202,14 @@ def evaluate_seed(
         score = plain_scores if inputs.faces is None else face_scores
         found, details = score(case, variants, inputs, cost)
         if inputs.rerank and first:
-            found["reranked"] = evaluate(rerank(*case.features), *case.labels, setting)
+            found["reranked"] = evaluate(rerank(*case.features), *case.labels, case.junk)
         for kind, result in found.items():
             scores[setting + KINDS[kind]] = result
             tables.append(per_query_table(case, result, test.rows, kind))
         if first:
             shown = details()
             if inputs.faces is None and test.reader in SINGLE_SHOT:
-                scores[f"{setting}_single_shot"] = single_shot(*case.features, *case.labels, setting)
+                scores[f"{setting}_single_shot"] = single_shot(*case.features, *case.labels, case.junk)
     return scores, pd.concat(tables), shown
 
 
@@ -217,7 +217,7 @@ def plain_scores(
     case: Comparison, variants: tuple[np.ndarray, np.ndarray] | None, inputs: Inputs, cost: Cost
 ) -> tuple[dict[str, Scores], Details]:
     """Scores by kind of the model alone; `variants` and which exist, or None."""
-    found = {"plain": evaluate_features(*case.features, *case.labels, case.setting)}
+    found = {"plain": evaluate_features(*case.features, *case.labels, case.junk)}
     test, seed = inputs.test.rows, seed_of("embedding", inputs.test.reader)
     if variants is None:
         return found, lambda: {
@@ -226,11 +226,11 @@ def plain_scores(
         }
     query, gallery = case.features
     start = time.monotonic()
-    voters = find_voters(query, variants[0], gallery, *case.labels, inputs.m, case.setting, variants[1])
+    voters = find_voters(query, variants[0], gallery, *case.labels, inputs.m, case.junk, variants[1])
     refined = count_votes(voters, case.labels[1])
     cost.refine_seconds += time.monotonic() - start
     cost.refine_queries += len(query)
-    found["refined"] = evaluate_refined(*case.features, refined, *case.labels, case.setting)
+    found["refined"] = evaluate_refined(*case.features, refined, *case.labels, case.junk)
     return found, lambda: {
         "rankings": pd.concat([rankings_table(case, test, None), rankings_table(case, test, refined)]),
         "votes": votes_table(case, test, voters, refined),
@@ -247,8 +247,8 @@ def face_scores(
         return {"rankings": similarity_rankings(case, inputs.test.rows, similarity)}
 
     if variants is None:
-        similarity = geff_similarity(*case.features, *faces_of(case, inputs), *case.labels, case.setting, inputs.geff)
-        return {"plain": evaluate(similarity, *case.labels, case.setting)}, details
+        similarity = geff_similarity(*case.features, *faces_of(case, inputs), *case.labels, case.junk, inputs.geff)
+        return {"plain": evaluate(similarity, *case.labels, case.junk)}, details
     query, gallery = case.features
     start = time.monotonic()
     similarity, refined = refine_geff(
@@ -258,15 +258,15 @@ def face_scores(
         *faces_of(case, inputs),
         *case.labels,
         inputs.m,
-        case.setting,
+        case.junk,
         variants[1],
         inputs.geff,
     )
     cost.refine_seconds += time.monotonic() - start
     cost.refine_queries += len(query)
     found = {
-        "plain": evaluate(similarity, *case.labels, case.setting),
-        "refined": evaluate_refined_similarity(similarity, refined, *case.labels, case.setting),
+        "plain": evaluate(similarity, *case.labels, case.junk),
+        "refined": evaluate_refined_similarity(similarity, refined, *case.labels, case.junk),
     }
     return found, details
 

@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dlcr.params import Items, file_content, load_params, lookup
+from dlcr.params import Items, file_content, load_params, lookup, training_modes
 
 DATASETS = ["ccvid", "last", "ltcc", "prcc", "vc-clothes"]
+PROFILES = ["minicc", "smoke", "paper", "prcc-models", *DATASETS]
 
 
-@pytest.mark.parametrize("profile", ["minicc", "smoke", "paper", *DATASETS])
+@pytest.mark.parametrize("profile", PROFILES)
 def test_profiles_are_valid(repository: Path, profile: str) -> None:
     params = load_params(repository / "profiles" / f"{profile}.yaml")
     baseline = params.runs[params.evaluations[params.report.a1["1"]].run]
@@ -19,7 +20,7 @@ def test_profiles_are_valid(repository: Path, profile: str) -> None:
 
 def test_every_profile_is_tested(repository: Path) -> None:
     profiles = {path.stem for path in (repository / "profiles").iterdir()}
-    assert profiles == {"minicc", "smoke", "paper", "prcc-models", *DATASETS}
+    assert profiles == set(PROFILES)
 
 
 def test_shipped_params_are_profile_minicc(repository: Path) -> None:
@@ -56,6 +57,69 @@ def test_training_recipes_of_cal(repository: Path) -> None:
     assert recipes["prcc"] == (60, [20, 40], 4, 8, (384, 192), [0.1, 25, None])
     assert recipes["last"] == (60, [20, 40], 16, 4, (384, 192), [0.1, 25, 1.0])
     assert recipes["ccvid"] == (150, [40, 80, 120], 8, 4, (256, 128), [0.0, 50, None])
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_stage_1_is_the_data_and_stage_2_progressive_learning(repository: Path, profile: str) -> None:
+    """Table 3 (Sec. 10): a model without generated data, with it, and with progressive learning and refinement."""
+    params = load_params(repository / "profiles" / f"{profile}.yaml")
+    for model, stages in params.report.t3.items():
+        if (profile, model) == ("smoke", "GEFF"):
+            continue  # one evaluation stands for all three
+        found = [params.evaluations[place.split("/")[0]] for place in (stages.baseline, stages.stage_1, stages.stage_2)]
+        runs = [params.runs[item.run] for item in found]
+        assert [run.mode for run in runs] == ["none", "paired", "progressive"], model
+        assert {(item.dataset, item.faces) for item in found} == {(params.report.dataset, found[0].faces)}
+        assert runs[1].generated == runs[2].generated == params.report.samples
+        assert len({params.train[run.model].model or run.model for run in runs}) == 1
+        assert found[2].queries != "none"
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_no_profile_refines_table_4(repository: Path, profile: str) -> None:
+    """The paper names no refinement there."""
+    params = load_params(repository / "profiles" / f"{profile}.yaml")
+    assert {item.kind for rows in params.report.t4.values() for item in rows.values()} <= {"plain"}
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_discriminators_learn_from_all_ten_and_geff_adds_images(repository: Path, profile: str) -> None:
+    params = load_params(repository / "profiles" / f"{profile}.yaml")
+    assert params.discriminate.variants == params.k
+    assert params.geff.attach == "image"
+
+
+def test_every_model_of_tables_3_has_the_papers_size_and_batch(repository: Path) -> None:
+    """Sec. 4: 384x192, and batches of 32, which pairs make 64."""
+    params = load_params(repository / "profiles" / "prcc-models.yaml")
+    recipes = [params.train[run.model] for run in params.runs.values()]
+    assert len(params.report.t3) == 7
+    assert {(recipe.size, recipe.identities, recipe.images) for recipe in recipes} == {((384, 192), 4, 8)}
+
+
+def test_profile_prcc_models_shares_its_items_with_prcc(repository: Path) -> None:
+    """Word for word, so that what was made under one is not made again under the other."""
+    prcc, models = (
+        yaml.safe_load((repository / "profiles" / f"{name}.yaml").read_text()) for name in ("prcc", "prcc-models")
+    )
+    for section in ("train", *Items.model_fields):
+        for name in prcc[section].keys() & models[section].keys():
+            assert prcc[section][name] == models[section][name], (section, name)
+    assert {"baseline", "paired", "progressive"} <= prcc["runs"].keys() & models["runs"].keys()
+    parts = {"private", "report", "train", *Items.model_fields}
+    assert {key: prcc[key] for key in prcc.keys() - parts} == {key: models[key] for key in models.keys() - parts}
+
+
+def test_the_documents_concatenated_sweep_of_k_is_valid(repository: Path, tmp_path: Path) -> None:
+    """docs/training.md's lines for Fig. A8 as in the paper (Sec. 15), put into profile prcc."""
+    text = (repository / "docs" / "training.md").read_text().split("## K with concatenated data")[1]
+    lines = yaml.safe_load(text.split("```yaml")[1].split("```")[0])
+    content = yaml.safe_load((repository / "profiles" / "prcc.yaml").read_text())
+    for section, items in lines.items():
+        content[section] |= items
+    params = load_params(written(tmp_path, content))
+    assert params.runs["concat-2"].k == 2
+    assert training_modes(params, params.report.a8.values()) == ["concat"]
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
@@ -202,5 +266,7 @@ def test_missing_key_missing_file_and_no_yaml(repository: Path, tmp_path: Path) 
 def test_lookup_lists_what_there_is(repository: Path) -> None:
     params = load_params(repository / "params.yaml")
     assert lookup(params.runs, "runs", "paired").mode == "paired"
-    with pytest.raises(ValueError, match="runs has no 'pair'; it has aim-baseline, aim-progressive, baseline, ccfa"):
+    with pytest.raises(
+        ValueError, match="runs has no 'pair'; it has aim-baseline, aim-paired, aim-progressive, baseline"
+    ):
         lookup(params.runs, "runs", "pair")

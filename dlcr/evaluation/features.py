@@ -36,8 +36,9 @@ def extract_features(
     `model` maps normalised images [B, 3, height, width] to features [B, D]; it is moved to `device`
     (default: where its parameters are) and stays in eval mode. `images` are RGB arrays uint8 [H, W, 3] of
     any size, or, with `keys`, anything that gives one for each key (`dlcr.data.open_images` with image
-    IDs). They are resized to `size` (height, width) bilinearly. Decoding and resizing run in threads, one
-    batch ahead of the model. `desc` names the progress bar; None shows none.
+    IDs). They are resized to `size` (height, width): bilinearly, or bicubically where `model.bicubic` says
+    so. Decoding and resizing run in threads, one batch ahead of the model. `desc` names the progress bar;
+    None shows none.
 
     A model of clips (`model.frames` above 1) maps [B, frames, 3, height, width] to [B, D]. Each of `keys` is then a
     clip, a sequence of `frames` keys, and no mirror is added (PEERS: CAL, CCVID). `batch` counts frames: at least one
@@ -136,10 +137,10 @@ def _outputs(
     parameter = next(model.parameters(), None)
     device = device or ("cpu" if parameter is None else parameter.device)
     model = model.to(device).eval()
-    frames = _frames(model)
+    frames, bicubic = _frames(model), getattr(model, "bicubic", False)
     batch = max(batch // frames, 1) * frames
     with nullcontext() if desc is None else progress(total, desc) as bar:
-        for names, pixels in _batches(items, keyed, size, batch, torch.get_num_threads()):
+        for names, pixels in _batches(items, keyed, size, bicubic, batch, torch.get_num_threads()):
             with torch.inference_mode():
                 inputs = normalise(torch.from_numpy(pixels).to(device))
                 if frames == 1:
@@ -153,7 +154,7 @@ def _outputs(
 
 
 def _batches(
-    items: Iterator, keyed: bool, size: tuple[int, int], batch: int, workers: int
+    items: Iterator, keyed: bool, size: tuple[int, int], bicubic: bool, batch: int, workers: int
 ) -> Iterator[tuple[list, np.ndarray]]:
     """Names and pixels uint8 [B, H, W, 3], a batch at a time; the next one is made meanwhile."""
     from dlcr.reid.pixels import resize
@@ -163,7 +164,7 @@ def _batches(
         image = np.asarray(source[name] if keyed else source)
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
             raise ValueError(f"image {name!r} must be RGB uint8 [H, W, 3], got {image.dtype} {image.shape}")
-        return resize(image, size)
+        return resize(image, size, bicubic)
 
     with ThreadPoolExecutor(workers) as pool:
         ahead: list[tuple[list, Iterator[np.ndarray]]] = []

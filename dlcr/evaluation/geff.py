@@ -4,9 +4,9 @@
     similarity = geff_similarity(query, gallery, *faces, query_labels, gallery_labels, "cc")
     scores = evaluate(similarity, query_labels, gallery_labels, "cc")
 
-A query whose face resembles a gallery face joins that person's gallery images: others may then be recognised by the
-clothes that it shows (`enrich`). A gallery image is as near as itself or as the nearest of the queries that joined it,
-d(q, g) = min(-cos(q, g), min over e of -cos(q, e)), and the final distance is
+A query whose face resembles a gallery face joins that gallery image, or all images of that person: others may then be
+recognised by the clothes that it shows (`enrich`). A gallery image is as near as itself or as the nearest of the
+queries that joined it, d(q, g) = min(-cos(q, g), min over e of -cos(q, e)), and the final distance is
 
     alpha * d(q, g) + (1 - alpha) * (1 - cos of the faces).
 
@@ -17,10 +17,10 @@ with a face that isn't there is 0; for a query without one that is a constant, a
 GEFF is transductive: what a query is given depends on all the others. Whom a query shows is never used, but to remove
 junk where `evaluate` does. Near twins of a query, the next frames of a video, do join the gallery.
 
-Facts are those of the public code (bar371/GEFF, 2024; the paper's own text was not at hand). Where we differ:
+Facts are those of the public code (bar371/GEFF, 2024; the paper's own text was not at hand). There a query joins a
+single gallery image (`attach="image"`), in CCVID and 42Street the person (`attach="subject"`). Where we differ:
 
 - There a query also meets its own copy, with distance -1, so that a recognised face alone decides. Never here.
-- There a query joins a single gallery image (`attach="image"`), in CCVID and 42Street the person (`attach="subject"`).
 - There all gallery images of the query's camera are put last wherever the query has a face. That clears away other
   people, whom the protocol keeps; here `evaluate` alone removes junk.
 - There, where gallery images lack faces, images other than those in the same clothes are left out of enrichment (two
@@ -93,15 +93,15 @@ class GeffParameters:
     enrichment_similarity  the least cosine of two faces for which a query joins the gallery, above 0
     inference_detection    as enrichment_detection, in the final score
     alpha                  the weight of Re-ID; 1 - alpha is that of faces
-    attach                 what a query becomes a further sample of: the "subject" of the gallery image with the nearest
-                           face, all of whose images it may then stand for, or that "image" only
+    attach                 what a query becomes a further sample of: the gallery "image" with the nearest face, or its
+                           "subject", all of whose images it may then stand for
     """
 
     enrichment_detection: float = 0.8
     enrichment_similarity: float = 0.5
     inference_detection: float = 0.7
     alpha: float = 0.75
-    attach: str = "subject"
+    attach: str = "image"
 
     def __post_init__(self) -> None:
         for name in ("enrichment_detection", "enrichment_similarity", "inference_detection", "alpha"):

@@ -85,7 +85,8 @@ def _encode(every: Features, neighbours: np.ndarray, largest: np.ndarray, k1: in
     wide, narrow = _reciprocal(neighbours, k1), _reciprocal(neighbours, round(k1 / 2))
     sizes = narrow.sum(axis=1)
     shared = (wide @ narrow.T).multiply(wide).tocoo()  # |R(p, k1) & R(q, k1 / 2)| for every q of R(p, k1)
-    joins = 3 * shared.data >= 2 * sizes[shared.col]
+    # more than two thirds, as in the authors' code (their paper: at least); in whole numbers, which never round
+    joins = 3 * shared.data > 2 * sizes[shared.col]
     joining = sparse.csr_array((np.ones(joins.sum()), (shared.row[joins], shared.col[joins])), shape=wide.shape)
     expanded = (wide + joining @ narrow).tocsr()
     weights = np.empty(expanded.nnz)

@@ -11,7 +11,7 @@ import pandas as pd
 from dlcr.evaluation.labels import Labels, by_subject, images_of, own_images
 from dlcr.evaluation.metrics import Scores, prepare_both
 from dlcr.evaluation.nearest import nearest
-from dlcr.evaluation.protocols import SingleShot, compared_rows, joint_labels
+from dlcr.evaluation.protocols import SingleShot, compared_rows, joint_labels, junk_rule
 from dlcr.evaluation.refinement import Refined, Voters
 from dlcr.evaluation.similarity import Features, cosines, products
 
@@ -24,9 +24,11 @@ KINDS = {"plain": "", "refined": "_refined", "reranked": "_reranked"}
 
 @dataclass(frozen=True)
 class Comparison:
-    """One setting's queries and gallery: their rows of `test`, and of each the features and labels."""
+    """One setting's queries and gallery: their rows of `test`, and of each the features and labels. `junk`: the setting
+    of `evaluate` whose junk is removed (`junk_rule`)."""
 
     setting: str
+    junk: str
     queries: np.ndarray
     gallery: np.ndarray
     features: tuple[np.ndarray, np.ndarray]
@@ -39,6 +41,7 @@ def comparisons(test: pd.DataFrame, features: np.ndarray, reader: str) -> dict[s
     return {
         setting: Comparison(
             setting,
+            junk_rule(setting, reader),
             queries,
             gallery,
             (features[queries], features[gallery]),
@@ -74,7 +77,7 @@ def rankings_table(case: Comparison, test: pd.DataFrame, refined: Refined | None
     order = by_subject(images)
     parts = []
     for rows, similarity, window in products(query, gallery):
-        i, j, junk = own_images(labels.take(rows), images, case.setting, order)
+        i, j, junk = own_images(labels.take(rows), images, case.junk, order)
         similarity[i[junk], j[junk]] = -np.inf
         index, values = nearest(similarity, window, query.take(rows), gallery, TOP)
         if refined is not None:
@@ -134,7 +137,7 @@ def similarity_rankings(case: Comparison, test: pd.DataFrame, similarity: np.nda
     """`rankings_table` by similarities [Q, G] that are given; equal ones: the lower gallery index first."""
     labels, images = case.labels
     similarity = similarity.copy()
-    i, j, junk = own_images(labels, images, case.setting, by_subject(images))
+    i, j, junk = own_images(labels, images, case.junk, by_subject(images))
     similarity[i[junk], j[junk]] = -np.inf
     index = np.argsort(-similarity, axis=1, kind="stable")[:, :TOP]
     values = np.take_along_axis(similarity, index, axis=1)

@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from dlcr.runtime.checkpoint import Checkpoint, check_network, device, find_checkpoint, unreported
+from dlcr.runtime.checkpoint import Checkpoint, device, find_checkpoint, load_checked
 from dlcr.runtime.weights import PIPELINE, loading
 
 SOLVERS = ("ddim", "dpm++")
@@ -122,16 +122,9 @@ def load_inpainter(model: str, dtype: str = "float32") -> Inpainter:
 
 def _load_part(part: str, kind: type, model: str, checkpoint: Checkpoint, dtype: torch.dtype) -> torch.nn.Module:
     (variant,) = (variant for name, variant in checkpoint.variants.items() if name.startswith(f"{part}/"))
-    with loading(model), unreported():
-        network, report = kind.from_pretrained(
-            Path(checkpoint.location, part),
-            variant=variant or None,
-            use_safetensors=True,
-            dtype=dtype,
-            output_loading_info=True,
-        )
-    check_network(f"{model}, {part}", network, report)
-    return network.to(device()).eval().requires_grad_(False)
+    folder = Path(checkpoint.location, part)
+    settings = {"variant": variant or None, "use_safetensors": True, "dtype": dtype}
+    return load_checked(kind, f"{model}, {part}", folder, **settings).requires_grad_(False)
 
 
 def factor(pipeline: Inpainter) -> int:
@@ -167,7 +160,10 @@ def prepare(pipeline: Inpainter, images: np.ndarray, masks: np.ndarray | None) -
     small = (images.shape[1] // cell, images.shape[2] // cell)
     return Canvas(
         hole=functional.interpolate(hole, size=small),  # each cell's first pixel, as the models were trained with
-        around=_encode(pipeline, pixels * (hole < 0.5)),
+        # without masks nothing is around: the same for all, encoded once
+        around=_encode(pipeline, pixels * (hole < 0.5))
+        if masks is not None
+        else _encode(pipeline, torch.zeros_like(pixels[:1])).repeat(len(pixels), 1, 1, 1),
         start=_encode(pipeline, pixels) if masks is None else None,
     )
 

@@ -187,7 +187,7 @@ def _noised(
 
 
 def _digest(tensor: Tensor) -> str:
-    return hashlib.sha256(tensor.detach().cpu().contiguous().numpy().tobytes()).hexdigest() + str(list(tensor.shape))
+    return hashlib.sha256(tensor.detach().cpu().contiguous().numpy()).hexdigest() + str(list(tensor.shape))
 
 
 def _keep(path: Path, network: Discriminator, optimizer: torch.optim.Optimizer, step: int) -> None:

@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class Expander:
-    """An inpainting model with its sampler's settings; defaults are the paper's (Sec. 4.1 of DLCR).
+    """An inpainting model with its sampler's settings; defaults are the paper's (Sec. 16), guidance is the release's.
 
     model: folder or `owner/name@revision`. size: (height, width) at which the model works, images are resized to it
     and back. batch: samples denoised together, a matter of speed and memory only; where a GPU's memory is too small it

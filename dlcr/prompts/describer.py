@@ -6,7 +6,7 @@
 
 Two kinds of models are known by their configuration: InstructBLIP, which is asked as it is
 ("Salesforce/instructblip-vicuna-7b@<commit>"), and every other image-text-to-text model, LLaVA above all, which is
-asked through its chat template.
+asked through its chat template. `dlcr.prompts.processor` says what they see of a picture.
 """
 
 from __future__ import annotations
@@ -17,30 +17,48 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from PIL import Image
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+from transformers import (
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    AutoConfig,
+    AutoModelForImageTextToText,
+    BatchFeature,
+    ProcessorMixin,
+)
 
-from dlcr.prompts.generation import generate_texts, pad_on_the_left, require_chat_template
-from dlcr.runtime.checkpoint import device, find_checkpoint
+from dlcr.prompts.generation import asking, generate_texts, pad_on_the_left, require_chat_template
+from dlcr.prompts.processor import load_processor, margin_colour, pad_to_square
+from dlcr.runtime.checkpoint import find_checkpoint, load_network, loading
 
 
 @dataclass(frozen=True)
 class Describer:
-    """A loaded vision-language model and its processor (tokenizers, image processor, chat template if any)."""
+    """A loaded vision-language model: its name, network, processor (tokenizers, image processor, chat template if any).
 
+    margin: the colour that makes pictures square before the processor crops them, None where it doesn't.
+    """
+
+    name: str
     model: torch.nn.Module
-    processor: object
+    processor: ProcessorMixin
+    margin: tuple[int, int, int] | None
 
 
 def load_describer(model: str) -> Describer:
     """Loads LLaVA, InstructBLIP or a chat model of their kind from a folder or `repo@revision`, in evaluation mode.
 
-    Raises FileNotFoundError or OSError if it isn't there, ValueError if it can't be asked: a chat model without chat
-    template, an InstructBLIP whose files don't say which token stands for the image.
+    Raises FileNotFoundError if it isn't there, ValueError if it can't be loaded whole or can't be asked: a model of
+    another kind, a chat model without chat template, an InstructBLIP whose files don't say which token stands for the
+    image.
     """
     checkpoint = find_checkpoint(model)
-    config = AutoConfig.from_pretrained(checkpoint.location, **checkpoint.arguments())
-    # The same image backend whether torchvision is installed or not, as in `dlcr.parsing.load_parser`.
-    processor = AutoProcessor.from_pretrained(checkpoint.location, backend="pil", **checkpoint.arguments())
+    with loading(model):
+        config = AutoConfig.from_pretrained(checkpoint.location, **checkpoint.arguments())
+    if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        raise ValueError(
+            f"{model}: models of type {config.model_type!r} do not answer questions about pictures; "
+            "expected a vision-language model such as LLaVA"
+        )
+    processor = load_processor(model, checkpoint, config)
     if config.model_type == "instructblip":
         if config.image_token_index is None or processor.num_query_tokens is None:
             raise ValueError(
@@ -50,8 +68,9 @@ def load_describer(model: str) -> Describer:
     else:
         require_chat_template(processor, model)
     pad_on_the_left(processor.tokenizer)
-    network = AutoModelForImageTextToText.from_pretrained(checkpoint.location, **checkpoint.weights())
-    return Describer(network.to(device()).eval(), processor)
+    with loading(model):
+        margin = margin_colour(processor)
+    return Describer(model, load_network(AutoModelForImageTextToText, model, checkpoint), processor, margin)
 
 
 def describe(
@@ -62,31 +81,41 @@ def describe(
     max_new_tokens: int = 32,
     seeds: Sequence[int] | None = None,
 ) -> list[str]:
-    """The raw answers for one batch of uint8 RGB images [H, W, 3] (of any sizes), one a row.
+    """The raw answers for one batch of uint8 RGB images [H, W, 3] (of any sizes), one for each.
 
     Temperature 0 is greedy; above it every image is sampled from its own seed. Raises ValueError if seeds are
-    missing then, or are not as many as images.
+    missing then, or are not as many as images, and if the model can't answer (an error that names it).
     """
     if temperature > 0 and seeds is None:
         raise ValueError("sampling at a temperature above 0 needs one seed an image")
     if not images:
         return []
+    with asking(describer.name):
+        return generate_texts(
+            describer.model,
+            describer.processor.tokenizer,
+            dict(model_inputs(describer, images, question)),
+            temperature=temperature,
+            top_p=1.0,
+            max_new_tokens=max_new_tokens,
+            seeds=seeds if seeds is not None else [0] * len(images),
+        )
+
+
+def model_inputs(describer: Describer, images: Sequence[np.ndarray], question: str) -> BatchFeature:
+    """What the model is given: its tokens [N, T], padded on the left, the pictures as it sees them, and masks."""
+    prompt = _prompt(describer, question)
+    bos = describer.processor.tokenizer.bos_token
+    if describer.margin is not None:
+        images = [pad_to_square(image, describer.margin) for image in images]
     inputs = describer.processor(
-        text=[_prompt(describer, question)] * len(images),
-        images=[Image.fromarray(image) for image in images],
+        text=[prompt] * len(images),
+        images=[[Image.fromarray(image)] for image in images],  # so each prompt has its own
         padding=True,
+        add_special_tokens=not (bos and prompt.startswith(bos)),  # some templates say it themselves
         return_tensors="pt",
-    ).to(describer.model.device)
-    inputs["pixel_values"] = inputs["pixel_values"].to(describer.model.dtype)
-    return generate_texts(
-        describer.model,
-        describer.processor.tokenizer,
-        dict(inputs),
-        temperature=temperature,
-        top_p=1.0,
-        max_new_tokens=max_new_tokens,
-        seeds=seeds if seeds is not None else [0] * len(images),
     )
+    return inputs.to(describer.model.device, describer.model.dtype)
 
 
 def _prompt(describer: Describer, question: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, TopPLogitsWarper
@@ -13,6 +14,9 @@ class SeededSampling(LogitsProcessor):
 
     Uses the Gumbel-max trick: the argmax of `log p + Gumbel noise` is a draw from p. torch.multinomial would
     share one generator among the rows, so that a row's answer depended on its neighbours.
+
+    It works on the CPU: there the noise is the same on every device, and a GPU refuses the sums of probabilities in
+    `top_p`, as `determinism.set_up` allows no operation whose results vary.
     """
 
     def __init__(self, seeds: Sequence[int], temperature: float, top_p: float) -> None:
@@ -21,11 +25,11 @@ class SeededSampling(LogitsProcessor):
         self.top_p = TopPLogitsWarper(top_p) if top_p < 1 else None
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        scores = scores.float() / self.temperature
+        where, scores = scores.device, scores.float().cpu() / self.temperature
         if self.top_p is not None:
-            scores = self.top_p(input_ids, scores)
+            scores = self.top_p(input_ids.cpu(), scores)
         rows = [torch.empty(scores.shape[1]).exponential_(generator=generator) for generator in self.generators]
-        return scores - torch.stack(rows).log().to(scores.device)
+        return (scores - torch.stack(rows).log()).to(where)
 
 
 def generate_texts(
@@ -64,6 +68,20 @@ def generate_texts(
     answers = tokens if encoder else tokens[:, prompts.shape[1] :]
     texts = tokenizer.batch_decode(answers, skip_special_tokens=True)
     return [text.strip() for text in texts]
+
+
+@contextmanager
+def asking(model: str) -> Iterator[None]:
+    """Around all that is done to ask a model: what a library raises becomes one ValueError that names the model.
+
+    A GPU without memory passes through, since smaller batches may do.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # as of `loading`: a missing package, features that don't match the tokens
+        raise ValueError(f"{model}: cannot answer: {type(error).__name__}: {error}") from error
 
 
 def require_chat_template(owner: object, model: str) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from dlcr.prompts.generation import generate_texts, pad_on_the_left, require_chat_template
+from dlcr.prompts.generation import asking, generate_texts, pad_on_the_left, require_chat_template
 from dlcr.prompts.items import (
     MAX_CHARACTERS,
     PARTS,
@@ -31,7 +31,7 @@ from dlcr.prompts.items import (
     outfit_text,
     three_items,
 )
-from dlcr.runtime.checkpoint import device, find_checkpoint
+from dlcr.runtime.checkpoint import find_checkpoint, load_network, loading
 from dlcr.runtime.seeds import seed_of
 
 RANDOM_INSTRUCTION = "Name random clothing items for the upper body, the lower body and the feet."
@@ -54,8 +54,9 @@ class Settings(Protocol):
 
 @dataclass(frozen=True)
 class Summarizer:
-    """A loaded language model and its tokenizer with chat template."""
+    """A loaded language model: its name, network, and tokenizer with chat template."""
 
+    name: str
     model: torch.nn.Module
     tokenizer: object
 
@@ -77,14 +78,14 @@ class Outfit:
 def load_summarizer(model: str) -> Summarizer:
     """Loads LLaMA or another chat model from a folder or `repo@revision`, in evaluation mode.
 
-    Raises FileNotFoundError or OSError if it isn't there, ValueError if it has no chat template.
+    Raises FileNotFoundError if it isn't there, ValueError if it can't be loaded whole or has no chat template.
     """
     checkpoint = find_checkpoint(model)
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint.location, **checkpoint.arguments())
+    with loading(model):
+        tokenizer = AutoTokenizer.from_pretrained(checkpoint.location, **checkpoint.arguments())
     require_chat_template(tokenizer, model)
     pad_on_the_left(tokenizer)
-    network = AutoModelForCausalLM.from_pretrained(checkpoint.location, **checkpoint.weights())
-    return Summarizer(network.to(device()).eval(), tokenizer)
+    return Summarizer(model, load_network(AutoModelForCausalLM, model, checkpoint), tokenizer)
 
 
 def summarize(summarizer: Summarizer, responses: Sequence[str], settings: Settings, seed: int) -> Outfit:
@@ -171,23 +172,24 @@ def random_outfits(summarizer: Summarizer, count: int, settings: Settings, seed:
 def ask(summarizer: Summarizer, content: str, settings: Settings, seeds: Sequence[int]) -> list[str]:
     """One answer a seed to the same message, each independent of the others."""
     # A response could contain text that looks like a turn of the conversation; it must stay text.
-    inputs = summarizer.tokenizer.apply_chat_template(
-        [{"role": "user", "content": content}],
-        add_generation_prompt=True,
-        return_tensors="pt",
-        return_dict=True,
-        sanitize_control_tokens=True,
-    )
-    inputs = {key: value.repeat(len(seeds), 1).to(summarizer.model.device) for key, value in inputs.items()}
-    return generate_texts(
-        summarizer.model,
-        summarizer.tokenizer,
-        inputs,
-        temperature=settings.temperature,
-        top_p=settings.top_p,
-        max_new_tokens=settings.max_new_tokens,
-        seeds=seeds,
-    )
+    with asking(summarizer.name):
+        inputs = summarizer.tokenizer.apply_chat_template(
+            [{"role": "user", "content": content}],
+            add_generation_prompt=True,
+            return_tensors="pt",
+            return_dict=True,
+            sanitize_control_tokens=True,
+        )
+        inputs = {key: value.repeat(len(seeds), 1).to(summarizer.model.device) for key, value in inputs.items()}
+        return generate_texts(
+            summarizer.model,
+            summarizer.tokenizer,
+            inputs,
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            max_new_tokens=settings.max_new_tokens,
+            seeds=seeds,
+        )
 
 
 def count_origins(outfits: Sequence[Outfit]) -> dict[str, int]:

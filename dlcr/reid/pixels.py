@@ -32,7 +32,7 @@ Cells = tuple[NDArray[np.int64], NDArray[np.int64]]
 class Pixels:
     """The images of a run by (layer, image): layer 0 the real ones, 1 + j their variants j.
 
-    `cache`: the file of `write_pixels`, or None to decode from the shards.
+    `cache`: the file of `write_pixels`, or None to decode from the shards. `bicubic`: how images are resized.
     """
 
     samples: Samples
@@ -40,6 +40,7 @@ class Pixels:
     generated: Path
     size: tuple[int, int]
     cache: Path | None = None
+    bicubic: bool = False
     seconds_waited: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
@@ -49,7 +50,7 @@ class Pixels:
 
     def __reduce__(self) -> tuple:
         """Another process opens the files itself."""
-        return Pixels, (self.samples, self.dataset, self.generated, self.size, self.cache)
+        return Pixels, (self.samples, self.dataset, self.generated, self.size, self.cache, self.bicubic)
 
     def read(self, cells: Cells) -> NDArray[np.uint8]:
         """uint8 [..., H, W, 3] of layers and images of one shape."""
@@ -77,7 +78,7 @@ class Pixels:
 
     def _decode(self, layer: int, image: int) -> NDArray[np.uint8]:
         image_id = self.samples.image_ids[image]
-        return resize(self.variants[image_id, layer - 1] if layer else self.real[image_id], self.size)
+        return resize(self.variants[image_id, layer - 1] if layer else self.real[image_id], self.size, self.bicubic)
 
 
 def fits(samples: Samples, size: tuple[int, int], folder: Path) -> bool:
@@ -108,8 +109,10 @@ def write_pixels(path: Path, pixels: Pixels, threads: int) -> None:
         stored.flush()
 
 
-def resize(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """An RGB image at `size` (height, width); bilinear with area averaging when it shrinks, as in CAL."""
+def resize(image: NDArray[np.uint8], size: tuple[int, int], bicubic: bool = False) -> NDArray[np.uint8]:
+    """An RGB image at `size` (height, width), with area averaging when it shrinks; bilinear, as in CAL for images, or
+    bicubic, as there for tracklets."""
     if image.shape[:2] == tuple(size):
         return image
-    return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
+    kind = Image.Resampling.BICUBIC if bicubic else Image.Resampling.BILINEAR
+    return np.asarray(Image.fromarray(image).resize((size[1], size[0]), kind))

@@ -24,7 +24,7 @@ from dvclive import Live
 from numpy.typing import NDArray
 
 from dlcr.data import folder_fingerprint
-from dlcr.reid.augment import augment, draw
+from dlcr.reid.augment import Drawn, augment, draw
 from dlcr.reid.batches import Epoch, plan_epoch
 from dlcr.reid.checkpoints import Progress, load_checkpoint, save_checkpoint, write_outputs
 from dlcr.reid.clips import pick_clip
@@ -158,8 +158,8 @@ def _train(
     """What `train_run` does and returns, and the folder of the checkpoints, which stay."""
     start = time.monotonic()
     load_code(recipe.code)
-    frames = _try_model(recipe, dataset)
-    samples = load_samples(dataset, generated, recipe.mode, recipe.k, minimum, frames)
+    model = _try_model(recipe, dataset)
+    samples = load_samples(dataset, generated, recipe.mode, recipe.k, minimum, model.frames)
     processes = process_count()
     plan = _plan(recipe, samples, seed=0, epoch=0)
     if len(plan.rows) == 0:
@@ -169,7 +169,7 @@ def _train(
     checkpoints = checkpoint_dir(key_of(_fingerprint(recipe, samples, dataset, generated, validate)))
     resumed = checkpoints.is_dir()
     threads = torch.get_num_threads()
-    pixels = Pixels(samples, dataset, generated, recipe.size)
+    pixels = Pixels(samples, dataset, generated, recipe.size, bicubic=model.bicubic)
     if fits(samples, recipe.size, checkpoints):
         cache = checkpoints / "pixels.npy"
         if not cache.exists():
@@ -307,8 +307,8 @@ def epoch_steps(
         last = (i + 1) % recipe.accumulate == 0 or i + 1 == len(plan.rows)
         # a batch's random numbers depend on nothing before it, so a resumed run draws the same
         torch.manual_seed(seed_of("reid", "augment", seed, epoch, i))
-        drawn = draw(len(rows), recipe.size)
-        images = _augmented(pixels, drawn, share, engine.device)
+        drawn = draw(len(rows), recipe.size, engine.model.augmented_by)
+        images = _augmented(pixels, drawn, share, engine)
         torch.manual_seed(seed_of("reid", "model", seed, epoch, i))
 
         def where(layers: NDArray = layers, rows: NDArray = rows) -> str:
@@ -320,11 +320,12 @@ def epoch_steps(
         yield i, engine.model.train_step(engine.maps(images, last), batch, epoch, step)
 
 
-def _augmented(pixels: NDArray[np.uint8], drawn: list, share: slice, device: torch.device) -> torch.Tensor:
+def _augmented(pixels: NDArray[np.uint8], drawn: Drawn, share: slice, engine: Engine) -> torch.Tensor:
     """float32 [B, 3, H, W] of uint8 [B, 1, H, W, 3]; clips stay [B, frames, 3, H, W], augmented as one."""
     count, frames = pixels.shape[:2]
     of = torch.arange(share.start, share.stop).repeat_interleave(frames)
-    images = augment(torch.from_numpy(pixels).to(device).flatten(0, 1), drawn, of)
+    pictures = torch.from_numpy(pixels).to(engine.device).flatten(0, 1)
+    images = augment(pictures, drawn, of, engine.model.augmented_by)
     return images if frames == 1 else images.unflatten(0, (count, frames))
 
 
@@ -380,10 +381,12 @@ def _plan(recipe: Recipe, samples: Samples, seed: int, epoch: int) -> Epoch:
     )
 
 
-def _try_model(recipe: Recipe, dataset: Path) -> int:
-    """Build the run's model once, so that what is wrong with it is said before any work; returns its `frames`."""
+def _try_model(recipe: Recipe, dataset: Path) -> ReidModel:
+    """Build the run's model once, so that what is wrong with it is said before any work."""
     train, owners = load_labels(dataset)
-    return build_model(recipe.model, int(train["subject"].max()) + 1, owners, **recipe.settings).frames
+    model = build_model(recipe.model, int(train["subject"].max()) + 1, owners, **recipe.settings)
+    draw(1, recipe.size, model.augmented_by)
+    return model
 
 
 def _spread(job: Job, processes: int) -> list[tuple[Job]]:

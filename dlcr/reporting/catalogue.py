@@ -8,7 +8,7 @@ from typing import Literal
 import pandas as pd
 
 from dlcr.data import Generated, load_manifest, open_generated
-from dlcr.params import Evaluation, Params
+from dlcr.params import Evaluation, Params, training_modes
 from dlcr.reporting import comparisons, tables, views
 from dlcr.reporting.measured import ENDS, MEASURES, Compare, comparer
 from dlcr.reporting.paper import DATASETS, DISAGREEMENTS
@@ -190,14 +190,17 @@ def _methods(sources: Sources) -> Table:
 
 
 def _models(sources: Sources) -> Table:
-    pairs = sources.params.report.t3
+    models = sources.params.report.t3
     found = {
-        model: {which: sources.results.get(name) for which, name in pair.model_dump().items()}
-        for model, pair in pairs.items()
+        model: {which: sources.results.get(name) for which, name in stages.model_dump().items()}
+        for model, stages in models.items()
     }
     numbers = comparisons.table_models(found, sources.compare)
-    modes = sorted({sources.params.runs[_evaluation(sources, pair.dlcr).run].mode for pair in pairs.values()})
-    here = [f"How this run's stage 1 trains with the generated data: {', '.join(modes)}."] if modes else []
+    here = [
+        f"How this run trains with the generated data in {title}: {', '.join(modes)}."
+        for title, which in (("stage 1", "stage_1"), ("stage 1 + 2, which is refined too", "stage_2"))
+        if (modes := training_modes(sources.params, [getattr(stages, which) for stages in models.values()]))
+    ]
     headings = {"family": "Family", "model": "Model", "variant": "Variant"}
     view = views.view_compared(numbers, headings, "the baseline", sources.mark)
     title = "Tables 3 and A2: existing models without and with DLCR"
@@ -214,7 +217,9 @@ def _domains(sources: Sources) -> Table:
     numbers = comparisons.table_domains(found, sources.compare)
     headings = {"trained_on": "Trained on", "evaluated_on": "Evaluated on", "model": "Model"}
     view = views.view_compared(numbers, headings, comparisons.BASE, sources.mark)
-    return _table("t4", "Table 4: datasets that the models were not trained on", numbers, view, sources)
+    kinds = sorted({item.kind for rows in sources.params.report.t4.values() for item in rows.values()})
+    notes = [f"Rankings of this run: {', '.join(kinds)}. The paper names no refinement here."] if kinds else []
+    return _table("t4", "Table 4: datasets that the models were not trained on", numbers, view, sources, notes)
 
 
 def _a1(sources: Sources) -> Table:
@@ -280,9 +285,17 @@ def _variants(sources: Sources) -> Table:
     notes = [
         f"K = 0 is the baseline without generated data. Differences are to K = {k}: those of greater K say what more "
         "variants still gain. The paper shows a curve on PRCC without numbers, which hardly rises beyond 10.",
+        variants_note(sources.params),
     ]
     view = views.view_compared(numbers, {"k": "K"}, f"K = {k}", sources.mark)
     return _table("a8", "Figure A8: how many variants of an image (K)", numbers, view, sources, notes)
+
+
+def variants_note(params: Params) -> str:
+    """How the runs of Figure A8 train with the variants, beside the paper's."""
+    modes = training_modes(params, params.report.a8.values())
+    own = f"{', '.join(modes)}; " if modes else ""
+    return f"How the variants are trained with: {own}the paper concatenates them (Sec. 15)."
 
 
 def _ccfa_main(sources: Sources) -> Table:

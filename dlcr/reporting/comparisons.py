@@ -17,7 +17,11 @@ from dlcr.reporting.results import Result
 Results = Mapping[str, Result | None]
 NOTHING: Ranked = (None, "plain")
 
-VARIANTS = {"baseline": ("baseline", "plain"), "stage 1": ("dlcr", "plain"), "stage 1 + 2": ("dlcr", "refined")}
+VARIANTS = {
+    "baseline": ("baseline", "plain"),
+    "stage 1": ("stage_1", "plain"),
+    "stage 1 + 2": ("stage_2", "refined"),
+}
 """Rows of a model in Table 3: which of its evaluations, and which kind of its rankings."""
 FAMILIES = {"CCFA": "clothes-changing"}
 """Of models that the paper's Table 3 does not have."""
@@ -85,10 +89,11 @@ def table_methods(results: Mapping[str, Mapping[str, Ranked]], compare: Compare)
 
 
 def table_models(results: Mapping[str, Results], compare: Compare) -> pd.DataFrame:
-    """Tables 3 and A2: each model's baseline, with generated data (stage 1), and refined too (stage 1 + 2).
+    """Tables 3 and A2: each model's baseline, trained with generated data (stage 1), and with progressive learning and
+    refinement too (stage 1 + 2, Sec. 10).
 
-    results: by model (PCB, MGN, ...) its evaluations `baseline` and `dlcr`. Three rows a model, the paper's models
-    first: `family`, `model`, `variant`; differences are to the model's baseline.
+    results: by model (PCB, MGN, ...) its evaluations `baseline`, `stage_1` and `stage_2`. Three rows a model, the
+    paper's models first: `family`, `model`, `variant`; differences are to the model's baseline.
     """
     paper, rows = paper_table(T3), []
     families = dict(zip(paper["model"], paper["family"], strict=True)) | FAMILIES

@@ -5,11 +5,21 @@ from dlcr.params import Params
 
 ALWAYS = [
     "The model is that of the last epoch. The release picks the best epoch on the test set.",
-    "Refinement uses the variants only; the release counts the original query twice.",
+    "In refinement the query and each of its variants vote once, with their cosines as they are (Algorithm 1). The "
+    "release counts the query twice, adds 1 to the cosines, squares them and takes one value of each subject.",
     "After refinement the subjects among the top m come first, by refined score, then the other images as "
     "before; the paper does not say how its mAP is computed.",
     "Outfits and noise are drawn from seeds that depend on the image and the variant alone; the release "
     "draws without a seed.",
+    "The shipped profiles parse with SegFormer, or its small kin. SCHP, the paper's parser, can be named too, as a "
+    "file in ONNX form, which somebody has to export.",
+    "The prompt is the outfit's text as it stands, with its bars: Gray shirt| Blue jeans| Black shoes. The released "
+    "texts look like this; the paper does not say how its prompts are put.",
+    "Images are resized for the inpainter and back by Lanczos' filter, masks by the area that they cover. The paper "
+    "names no filter; the release's masks grow, as it resizes them bicubically and takes all that is above zero.",
+    "The inpainter starts from the mean of what its encoder says of a picture; the usual pipeline draws around it.",
+    "Standard diffusion (Table A1, row 2) is image to image by the inpainting model, its mask over the whole "
+    "picture. The paper does not say which model it took.",
 ]
 """Decisions that no parameter changes."""
 
@@ -42,17 +52,23 @@ def departures(params: Params) -> dict[str, list]:
         ),
         (
             "describer's temperature",
-            "0.2",
+            "0.2 (release only)",
             str(params.describe.temperature),
             params.describe.temperature == 0.2,
         ),
         ("K, variants an image", "10", str(params.k), params.k == 10),
         ("how variants are made", "inpainting", generated.kind, generated.kind == "inpainting"),
-        ("denoising steps", "50", str(inpaint.steps), inpaint.steps == 50),
-        ("guidance scale", "7.5", str(inpaint.guidance), inpaint.guidance == 7.5),
-        ("generated size", "768 x 256", _size(inpaint.size), tuple(inpaint.size) == (768, 256)),
+        ("denoising steps", "50 (Sec. 16)", str(inpaint.steps), inpaint.steps == 50),
+        ("guidance scale", "7.5 (release only)", str(inpaint.guidance), inpaint.guidance == 7.5),
+        ("generated size", "768 x 256 (Sec. 16)", _size(inpaint.size), tuple(inpaint.size) == (768, 256)),
         ("l, variants a query", "6", *_asked(queries, "variants", 6)),
-        ("denoising steps of queries", "10", *_asked(queries, "steps", 10)),
+        ("denoising steps of queries", "10 (Sec. 16)", *_asked(queries, "steps", 10)),
+        (
+            "generated size of queries",
+            "384 x 128 (Sec. 16: half)",
+            "not run" if queries is None else _size(queries.size),
+            queries is not None and tuple(queries.size) == (384, 128),
+        ),
         ("m, gallery images that vote", "5", str(params.refine.m), params.refine.m == 5),
         ("image size of the model", "384 x 192", _size(train.size), tuple(train.size) == (384, 192)),
         ("epochs", "60", str(train.epochs), train.epochs == 60),

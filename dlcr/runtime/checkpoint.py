@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -54,40 +53,41 @@ def find_checkpoint(model: str, kind: Kind = NETWORK) -> Checkpoint:
         folder, variants = find_model(model, kind)
     except NotDownloaded as error:
         command = download_command(model, kind)
-        raise FileNotFoundError(f"{error}; the hub can't be asked, so download it first: {command}") from None
+        raise FileNotFoundError(f"{error}, and HF_HUB_OFFLINE is set; download it first: {command}") from None
     return Checkpoint(str(folder), variants)
 
 
 def load_network(kind: type, model: str, checkpoint: Checkpoint, **arguments: object) -> torch.nn.Module:
-    """A network in evaluation mode, on the GPU if there is one, with every weight from the checkpoint.
+    """A network of transformers in evaluation mode, on the GPU if there is one, with every weight from the checkpoint.
 
-    kind: a class with the `from_pretrained` of transformers or diffusers; arguments: what it takes besides
-    `Checkpoint.weights()`, or instead. Raises what `loading` and `check_network` raise.
+    kind: a class with transformers' `from_pretrained`; arguments: what it takes besides `Checkpoint.weights()`. Raises
+    what `loading` and `check_network` raise.
     """
-    with loading(model), unreported():
-        # check_network names the tensors of another shape, which the libraries' own error does not
-        network, report = kind.from_pretrained(
-            checkpoint.location,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-            **{**checkpoint.weights(), **arguments},
-        )
-    check_network(model, network, report)
-    return network.to(device()).eval()
+    return load_checked(kind, model, checkpoint.location, **checkpoint.weights(), **arguments)
 
 
-@contextmanager
-def unreported() -> Iterator[None]:
-    """Without the libraries' own tables of tensors that do not fit: `check_network` says it in one line, or refuses."""
-    loggers = [logging.getLogger(name) for name in ("transformers.modeling_utils", "diffusers.models.modeling_utils")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+def load_checked(kind: type, model: str, folder: str | Path, **arguments: object) -> torch.nn.Module:
+    """As `load_network`, of transformers or diffusers, with these arguments of `kind.from_pretrained` alone."""
+    names = ("transformers.modeling_utils", "diffusers.models.modeling_utils")
+    loggers = [logging.getLogger(name) for name in names]
+    for logger in loggers:  # their own tables of what does not fit: it is said in one line here
+        logger.addFilter(_no_warning)
     try:
-        yield
+        with loading(model):
+            network, report = kind.from_pretrained(
+                folder, output_loading_info=True, ignore_mismatched_sizes=True, **arguments
+            )
+            if not any(tensor.is_meta for tensor in network.parameters()):  # as diffusers leaves what it did not find
+                network.to(device())
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        for logger in loggers:
+            logger.removeFilter(_no_warning)
+    check_network(model, network, report)
+    return network.eval()
+
+
+def _no_warning(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.WARNING
 
 
 def check_network(model: str, network: torch.nn.Module, report: Mapping[str, Collection]) -> None:

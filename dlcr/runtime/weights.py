@@ -113,27 +113,22 @@ def find_model(model: str, kind: Kind, download: bool = True) -> tuple[Path, dic
     happens to be in the cache. Raises FileNotFoundError naming what is missing (NotDownloaded where a download mends
     it), ValueError for another kind of model and for damaged files.
     """
-    folder = Path(model)
-    if folder.is_dir():
-        if not (folder / kind.index).is_file():
-            raise FileNotFoundError(f"{model}: no {kind.index}; expected a folder written by save_pretrained")
-        names = _names_in(folder, kind)
-    else:
+    folder, local = Path(model), Path(model).is_dir()
+    if local and not (folder / kind.index).is_file():
+        raise FileNotFoundError(f"{model}: no {kind.index}; expected a folder written by save_pretrained")
+    if not local:
         repository, revision = split_name(model)
         download = download and not constants.HF_HUB_OFFLINE
-        found = _index_of(model, repository, revision, kind, download)
-        if found is None:
-            raise NotDownloaded(f"{model}: not in the cache")
-        folder = found.parent
-        names = _names_of(repository, folder, kind, download)
+        folder = _cached_folder(model, repository, revision, kind, download)
     check_classes(model, folder, kind)
-    if download and not Path(model).is_dir():
+    names = _names_in(folder, kind) if local else _names_of(repository, folder, kind, download)
+    if download and not local:
         _download(model, repository, folder, names, kind)
     variants = choose_variants(model, names, kind)
     missing = missing_files(model, folder, names, kind)
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        if Path(model).is_dir():
+        if local:
             raise FileNotFoundError(f"{model}: no {missing[0]}{more}; expected a folder written by save_pretrained")
         raise NotDownloaded(f"{model}: not in the cache: {missing[0]}{more}")
     for name in needed_files(model, folder, names, kind):
@@ -199,13 +194,15 @@ def missing_files(model: str, folder: Path, names: Collection[str], kind: Kind) 
     return [name for name in needed_files(model, folder, names, kind) if not (folder / name).is_file()]
 
 
-def _index_of(model: str, repository: str, revision: str, kind: Kind, download: bool) -> Path | None:
-    """The index in the hub's cache; it alone is downloaded before anything else is."""
+def _cached_folder(model: str, repository: str, revision: str, kind: Kind, download: bool) -> Path:
+    """The folder of the hub's cache for a revision; of its files only the index is downloaded, before anything else."""
     if download:
         with loading(model):
-            return Path(hf_hub_download(repository, kind.index, revision=revision))
+            return Path(hf_hub_download(repository, kind.index, revision=revision)).parent
     found = try_to_load_from_cache(repository, kind.index, revision=revision)
-    return Path(found) if isinstance(found, str) else None
+    if not isinstance(found, str):
+        raise NotDownloaded(f"{model}: not in the cache")
+    return Path(found).parent
 
 
 def _names_of(repository: str, folder: Path, kind: Kind, download: bool) -> list[str]:

@@ -128,6 +128,19 @@ def frames():
     return {("f", i): rng.integers(0, 40 + 5 * i, (9, 5, 3), dtype=np.uint8) for i in range(40)}
 
 
+def test_a_models_resizing_is_its_own(frames):
+    """Bicubic where the model says so, else bilinear."""
+    model = ClipSlices()
+    model.bicubic = True
+    key = tuple(("f", i) for i in (30, 4, 17))
+    found = extract_features(model, frames, SIZE, keys=[key])
+    clip = [Image.fromarray(frames[k]).resize(SIZE[::-1], Image.Resampling.BICUBIC) for k in key]
+    expected = clip_by_hand([np.asarray(image) for image in clip])  # which leaves images of this size as they are
+    np.testing.assert_allclose(found[0], expected / np.linalg.norm(expected), rtol=1e-4)
+    bilinear = clip_by_hand([frames[k] for k in key])
+    assert np.abs(found[0] - bilinear / np.linalg.norm(bilinear)).max() > 1e-3
+
+
 @pytest.mark.parametrize("batch", [1, 3, 7, 64])
 def test_features_of_clips(frames, batch):
     model = ClipSlices()

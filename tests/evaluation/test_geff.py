@@ -162,11 +162,11 @@ def test_a_case_by_hand():
         [0.75 * 0 + 0.25 * half, 0.75 * 0.5, 0.75 * np.cos(np.deg2rad(80))],
         [0.75 * near, 0.75 * np.cos(np.deg2rad(70)), 0.75 * near],
     ]
-    similarity = geff_similarity(query, gallery, *faces, query_labels, gallery_labels)
-    np.testing.assert_allclose(similarity, expected, atol=1e-9)
-    to_image = geff_similarity(
-        query, gallery, *faces, query_labels, gallery_labels, parameters=GeffParameters(attach="image")
+    similarity = geff_similarity(
+        query, gallery, *faces, query_labels, gallery_labels, parameters=GeffParameters(attach="subject")
     )
+    np.testing.assert_allclose(similarity, expected, atol=1e-9)
+    to_image = geff_similarity(query, gallery, *faces, query_labels, gallery_labels)  # as the release
     expected[1][2] = 0.75 * np.cos(np.deg2rad(70))
     np.testing.assert_allclose(to_image, expected, atol=1e-9)
 

@@ -9,10 +9,12 @@ from dlcr.evaluation import (
     compared_rows,
     evaluate_features,
     joint_labels,
+    junk_rule,
     single_shot,
     tracklet_features,
     tracklet_of,
 )
+from dlcr.evaluation.runs import comparisons
 
 
 def manifest(rows):
@@ -71,6 +73,25 @@ def test_vc_clothes_compares_pairs_of_cameras():
     assert list(compared_rows(VC_CLOTHES[VC_CLOTHES["camera"] < "3"], "vc-clothes")) == ["sc", "general"]
 
 
+def test_vc_clothes_leaves_out_the_camera_alone():
+    """CAL's `vcclothes_cc` and `vcclothes_sc` are cameras: what is worn there removes nothing."""
+    table = manifest(
+        [
+            ("1", "1-01", "3", "query"),
+            ("1", "1-01", "3", "gallery"),
+            ("1", "1-01", "4", "gallery"),
+            ("2", "2-01", "4", "gallery"),
+        ]
+    )
+    case = comparisons(table, np.eye(4)[:, :2] + 1, "vc-clothes")["cc"]
+    assert (case.setting, case.junk) == ("cc", "general")
+    scores = evaluate_features(*case.features, *case.labels, case.junk)
+    assert (scores.queries, scores.unmatched) == (1, 0)
+    with pytest.raises(ValueError, match="no query has a correct gallery image"):
+        evaluate_features(*case.features, *case.labels, "cc")
+    assert [junk_rule(setting, "ltcc") for setting in ("cc", "sc", "general")] == ["cc", "sc", "general"]
+
+
 def test_every_setting_on_every_kind_of_dataset_is_the_definition():
     """Rows, labels and metrics together, on random manifests, against the protocols of PAPER.md in plain words."""
     rng = np.random.default_rng(3)
@@ -82,11 +103,12 @@ def test_every_setting_on_every_kind_of_dataset_is_the_definition():
             for setting, (queries, gallery) in compared_rows(table, reader).items():
                 expected = plain_words(table, features, reader, setting)
                 arguments = features[queries], features[gallery], labels.take(queries), labels.take(gallery)
+                rule = junk_rule(setting, reader)
                 if not expected:
                     with pytest.raises(ValueError, match="no query has a correct gallery image"):
-                        evaluate_features(*arguments, setting)
+                        evaluate_features(*arguments, rule)
                     continue
-                scores = evaluate_features(*arguments, setting)
+                scores = evaluate_features(*arguments, rule)
                 assert queries[scores.query_index].tolist() == list(expected)
                 np.testing.assert_allclose(scores.per_query_ap, list(expected.values()), atol=1e-12)
 
@@ -127,9 +149,10 @@ def plain_words(table, features, reader, setting):
             same = image["subject"] == query["subject"]
             if same and reader != "last" and image["camera"] == query["camera"]:
                 continue
-            if same and setting == "cc" and image["clothes"] == query["clothes"]:
+            by_clothes = same and reader != "vc-clothes"  # there the cameras alone make the setting, as in CAL
+            if by_clothes and setting == "cc" and image["clothes"] == query["clothes"]:
                 continue
-            if same and setting == "sc" and image["clothes"] != query["clothes"]:
+            if by_clothes and setting == "sc" and image["clothes"] != query["clothes"]:
                 continue
             kept.append((-unit[i] @ unit[j], same))
         hits = [same for _, same in sorted(kept)]

@@ -1,6 +1,7 @@
-"""`rerank` against a literal transcription of k-reciprocal re-ranking, set by set."""
+"""`rerank` against literal transcriptions of k-reciprocal re-ranking: of its paper, set by set, and of its code."""
 
 import math
+import operator
 
 import numpy as np
 import pytest
@@ -10,8 +11,8 @@ from hypothesis import strategies as st
 from dlcr.evaluation import rerank
 
 
-def transcription(query, gallery, k1, k2, weight):
-    """Zhong et al., CVPR 2017, Sec. 3, with sets and dictionaries."""
+def transcription(query, gallery, k1, k2, weight, joins=operator.gt):
+    """Zhong et al., CVPR 2017, Sec. 3, with sets and dictionaries; `joins` compares with two thirds (equation 5)."""
     every = [row / np.linalg.norm(row) for row in [*query, *gallery]]
     count = len(every)
     d = [[2 - 2 * round(float(a @ b), 12) for b in every] for a in every]
@@ -28,7 +29,7 @@ def transcription(query, gallery, k1, k2, weight):
         result = set(reciprocal(p, k1))
         for q in reciprocal(p, k1):
             half = reciprocal(q, round(k1 / 2))
-            if len(reciprocal(p, k1) & half) >= 2 / 3 * len(half):
+            if joins(len(reciprocal(p, k1) & half), 2 / 3 * len(half)):
                 result |= half
         return result
 
@@ -50,6 +51,45 @@ def transcription(query, gallery, k1, k2, weight):
     return [[(1 - weight) * jaccard(i, q + j) + weight * d[i][q + j] for j in range(len(gallery))] for i in range(q)]
 
 
+def authors_code(query, gallery, k1, k2, weight):
+    """re_ranking.py of zhunzhong07/person-re-ranking, line by line, but for its single precision."""
+    every = np.concatenate([query, gallery])
+    every = every / np.linalg.norm(every, axis=1, keepdims=True)
+    original = np.maximum(2 - 2 * every @ every.T, 0)
+    np.fill_diagonal(original, 0)
+    original = np.transpose(1.0 * original / np.max(original, axis=0))
+    v = np.zeros_like(original)
+    initial_rank = np.argsort(original)
+    count = len(every)
+    for i in range(count):
+        forward = initial_rank[i, : k1 + 1]
+        backward = initial_rank[forward, : k1 + 1]
+        fi = np.where(backward == i)[0]
+        reciprocal = forward[fi]
+        expansion = reciprocal
+        for candidate in reciprocal:
+            forward = initial_rank[candidate, : int(np.around(k1 / 2.0)) + 1]
+            backward = initial_rank[forward, : int(np.around(k1 / 2.0)) + 1]
+            fi = np.where(backward == candidate)[0]
+            half = forward[fi]
+            if len(np.intersect1d(half, reciprocal)) > 2.0 / 3 * len(half):
+                expansion = np.append(expansion, half)
+        expansion = np.unique(expansion)
+        weights = np.exp(-original[i, expansion])
+        v[i, expansion] = weights / np.sum(weights)
+    original = original[: len(query)]
+    if k2 != 1:
+        v = np.stack([np.mean(v[initial_rank[i, :k2]], axis=0) for i in range(count)])
+    inverse = [np.where(v[:, i] != 0)[0] for i in range(count)]
+    jaccard = np.zeros_like(original)
+    for i in range(len(query)):
+        smaller = np.zeros(count)
+        for j in np.where(v[i] != 0)[0]:
+            smaller[inverse[j]] += np.minimum(v[i, j], v[inverse[j], j])
+        jaccard[i] = 1 - smaller / (2 - smaller)
+    return (jaccard * (1 - weight) + original * weight)[:, len(query) :]
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 5), st.integers(1, 9), st.integers(1, 8), st.integers(1, 4))
 def test_is_its_transcription(seed, q, g, k1, k2):
@@ -61,6 +101,31 @@ def test_is_its_transcription(seed, q, g, k1, k2):
     assert made.shape == (q, g)
     distances = np.array(transcription(features[:q], features[q:], k1, k2, weight))
     np.testing.assert_allclose(made, 1 - distances, atol=1e-9)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 8), st.integers(8, 25), st.integers(1, 12), st.integers(1, 6))
+def test_is_the_authors_code(seed, q, g, k1, k2):
+    features = np.random.default_rng(seed).normal(size=(q + g, 3))  # few dimensions: many neighbours in common
+    expected = authors_code(features[:q], features[q:], k1, k2, 0.3)
+    np.testing.assert_allclose(rerank(features[:q], features[q:], k1, k2, 0.3), 1 - expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_exactly_two_thirds_do_not_join(seed):
+    """More than two thirds of the candidate's neighbours must be shared: equation 5 says at least, not the code."""
+    features = np.random.default_rng(seed).normal(size=(16, 3))
+    arguments = features[:4], features[4:], 5, 2, 0.3
+    distances, at_least = np.array(transcription(*arguments)), np.array(transcription(*arguments, operator.ge))
+    assert np.abs(distances - at_least).max() > 0.01
+    np.testing.assert_allclose(rerank(*arguments), 1 - distances, atol=1e-9)
+    np.testing.assert_allclose(rerank(*arguments), 1 - authors_code(*arguments), atol=1e-9)
+
+
+def test_whole_numbers_decide_as_the_authors_floats_do():
+    for size in range(1, 400):
+        for shared in range(size + 1):
+            assert (3 * shared > 2 * size) == (shared > 2.0 / 3 * size)
 
 
 def test_any_numbers_do():

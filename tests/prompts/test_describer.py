@@ -1,4 +1,4 @@
-"""A small LLaVA and small InstructBLIPs of random weights prove loading, batching and seeded sampling."""
+"""Small describers of random weights prove loading, batching, seeded sampling and clear errors."""
 
 import json
 import shutil
@@ -6,107 +6,14 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import (
-    BlipImageProcessorPil,
-    CLIPImageProcessorPil,
-    CLIPVisionConfig,
-    InstructBlipConfig,
-    InstructBlipForConditionalGeneration,
-    InstructBlipProcessor,
-    InstructBlipQFormerConfig,
-    InstructBlipVisionConfig,
-    LlamaConfig,
-    LlavaConfig,
-    LlavaForConditionalGeneration,
-    LlavaProcessor,
-    PreTrainedTokenizerFast,
-    T5Config,
-)
+from made_models import KINDS
+from safetensors.torch import load_file, save_file
+from transformers import BertConfig, GenerationMixin
 
 from dlcr.prompts import describe, load_describer
+from dlcr.prompts.describer import model_inputs
 
-TEMPLATE = (
-    "{% for m in messages %}{% for c in m['content'] %}"
-    "{% if c['type'] == 'image' %}<image>{% else %}{{ c['text'] }}{% endif %}{% endfor %}{% endfor %}"
-)
-SHAPE = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
-SIZE = {"height": 16, "width": 16}
-QUERIES = 3
-
-
-def byte_tokenizer() -> PreTrainedTokenizerFast:
-    alphabet = ["<pad>", "<s>", "</s>", "<image>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
-    inner = Tokenizer(models.BPE(vocab={token: i for i, token in enumerate(alphabet)}, merges=[]))
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    inner.decoder = decoders.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, bos_token="<s>", eos_token="</s>", pad_token="<pad>")
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
-    return tokenizer
-
-
-def make_llava(folder):
-    tokenizer = byte_tokenizer()
-    processor = LlavaProcessor(
-        CLIPImageProcessorPil(size=SIZE, do_center_crop=False),
-        tokenizer,
-        patch_size=8,
-        chat_template=TEMPLATE,
-        vision_feature_select_strategy="default",
-        num_additional_image_tokens=1,
-    )
-    config = LlavaConfig(
-        vision_config=CLIPVisionConfig(**SHAPE, image_size=16, patch_size=8),
-        text_config=LlamaConfig(**SHAPE, vocab_size=len(tokenizer), eos_token_id=2),
-        image_token_index=3,
-        vision_feature_select_strategy="default",
-    )
-    model = LlavaForConditionalGeneration(config)
-    torch.nn.init.normal_(model.lm_head.weight)
-    model.half().save_pretrained(folder)
-    processor.save_pretrained(folder)
-
-
-def make_instructblip(folder, text):
-    tokenizer = byte_tokenizer()
-    processor = InstructBlipProcessor(
-        BlipImageProcessorPil(size=SIZE), tokenizer, byte_tokenizer(), num_query_tokens=QUERIES
-    )
-    config = InstructBlipConfig(
-        vision_config=InstructBlipVisionConfig(**SHAPE, image_size=16, patch_size=8, initializer_range=0.5),
-        qformer_config=InstructBlipQFormerConfig(**SHAPE, vocab_size=len(tokenizer), initializer_range=0.5),
-        text_config=text,
-        num_query_tokens=QUERIES,
-        image_token_index=3,
-    )
-    model = InstructBlipForConditionalGeneration(config)
-    torch.nn.init.normal_(model.query_tokens)
-    torch.nn.init.normal_(model.language_projection.weight)
-    torch.nn.init.normal_(model.get_output_embeddings().weight)
-    model.half().save_pretrained(folder)
-    processor.save_pretrained(folder)
-
-
-KINDS = {
-    "llava": make_llava,
-    "instructblip of LLaMA": lambda folder: make_instructblip(
-        folder, LlamaConfig(**SHAPE, vocab_size=260, eos_token_id=2, pad_token_id=0)
-    ),
-    "instructblip of T5": lambda folder: make_instructblip(
-        folder,
-        T5Config(
-            d_model=16,
-            d_kv=8,
-            d_ff=16,
-            num_layers=1,
-            num_heads=2,
-            vocab_size=260,
-            eos_token_id=2,
-            decoder_start_token_id=0,
-        ),
-    ),
-}
+QUESTION = "What?"
 
 
 @pytest.fixture(scope="module")
@@ -124,9 +31,15 @@ def describer(folders, request):
     return load_describer(str(folders[request.param]))
 
 
+@pytest.fixture
+def copied(folders, tmp_path):
+    """Copies one of the folders, to be changed."""
+    return lambda kind: shutil.copytree(folders[kind], tmp_path / kind)
+
+
 def pictures(count):
     rng = np.random.default_rng(0)
-    return [rng.integers(0, 256, (20 + 3 * i, 10 + i, 3), dtype=np.uint8) for i in range(count)]
+    return [rng.integers(0, 256, (60 + 40 * i, 50 + 8 * i, 3), dtype=np.uint8) for i in range(count)]
 
 
 def test_one_answer_an_image_greedy(describer):
@@ -154,29 +67,34 @@ def test_greedy_answers_depend_on_their_own_image_only(describer):
     assert together == [describe(describer, [image], "What?", max_new_tokens=6)[0] for image in images]
 
 
-def test_answers_begin_where_the_prompt_ends(folders):
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if "T5" not in kind])
+def test_answers_begin_where_the_prompt_ends(folders, kind):
     """Token by token from the model's own scores; nothing of the prompt is said again and nothing is lost."""
-    describer = load_describer(str(folders["instructblip of LLaMA"]))
-    image, tokenizer = pictures(1)[0], describer.processor.tokenizer
-    inputs = describer.processor(text=["What?"], images=[Image.fromarray(image)], return_tensors="pt")
-    assert (inputs["input_ids"] == 3).sum() == QUERIES
+    describer, image = load_describer(str(folders[kind])), pictures(1)[0]
+    inputs = dict(model_inputs(describer, [image], QUESTION))
     said = []
     for _ in range(5):
         with torch.inference_mode():
             following = describer.model(**inputs).logits[0, -1].argmax()
         said.append(int(following))
-        inputs["input_ids"] = torch.cat([inputs["input_ids"], following[None, None]], 1)
-        inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+        for key, value in (
+            ("input_ids", following),
+            ("attention_mask", torch.tensor(1)),
+            ("mm_token_type_ids", torch.tensor(0)),
+            ("token_type_ids", torch.tensor(0)),
+        ):
+            if key in inputs:
+                inputs[key] = torch.cat([inputs[key], value[None, None]], 1)
     assert 2 not in said
-    wanted = tokenizer.decode(said, skip_special_tokens=True).strip()
+    wanted = describer.processor.tokenizer.decode(said, skip_special_tokens=True).strip()
     assert wanted
-    assert describe(describer, [image], "What?", max_new_tokens=5) == [wanted]
+    assert describe(describer, [image], QUESTION, max_new_tokens=5) == [wanted]
 
 
 def test_an_encoder_s_answers_are_whole(folders):
     describer = load_describer(str(folders["instructblip of T5"]))
     image = pictures(1)[0]
-    inputs = describer.processor(text=["What?"], images=[Image.fromarray(image)], return_tensors="pt")
+    inputs = model_inputs(describer, [image], "What?")
     said = describer.model.generate(**inputs, max_new_tokens=6, do_sample=False)[0]
     wanted = describer.processor.tokenizer.decode(said, skip_special_tokens=True).strip()
     assert wanted
@@ -188,18 +106,75 @@ def test_the_question_reaches_the_model(describer):
     assert describe(describer, pictures(3), "What?", **settings) != describe(describer, pictures(3), "Who?", **settings)
 
 
-def test_models_that_cannot_be_asked_are_refused(folders, tmp_path):
-    chat, blip = tmp_path / "chat", tmp_path / "blip"
-    shutil.copytree(folders["llava"], chat)
+def test_models_that_cannot_be_asked_are_refused(copied, tmp_path):
+    chat = copied("llava")
     (chat / "chat_template.jinja").unlink()
     with pytest.raises(ValueError, match="LlavaProcessor has no chat template"):
         load_describer(str(chat))
-    shutil.copytree(folders["instructblip of LLaMA"], blip)
+    blip = copied("instructblip of LLaMA")
     config = json.loads((blip / "config.json").read_text())
     config["image_token_index"] = None
     (blip / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match="no image_token_index"):
         load_describer(str(blip))
+    BertConfig().save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match=rf"^{tmp_path}: models of type 'bert' do not answer questions about pictures"):
+        load_describer(str(tmp_path))
+
+
+def test_what_a_processor_lacks_is_one_line_that_names_the_model(copied, monkeypatch):
+    folder = copied("qwen 2.5")
+
+    def without(*_, **__):
+        raise ImportError("Package `num2words` is required to run this processor.")
+
+    monkeypatch.setattr("transformers.Qwen2_5_VLProcessor.__init__", without)
+    with pytest.raises(ValueError, match=rf"^{folder}: cannot be loaded: ImportError: Package `num2words` is required"):
+        load_describer(str(folder))
+    other = copied("llava 1.5")
+    (other / "preprocessor_config.json").unlink()
+    with pytest.raises(FileNotFoundError, match=rf"^{other}: cannot be loaded: .*image processor"):
+        load_describer(str(other))
+
+
+def test_what_goes_wrong_while_asking_names_the_model(copied, monkeypatch):
+    """Such as a processor that makes more tokens of a picture than the model has features for."""
+    folder = copied("llava")
+    path = folder / "processor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"patch_size": 4}))
+    describer = load_describer(str(folder))
+    with pytest.raises(ValueError, match=rf"^{folder}: cannot answer: \w+: .*do not match"):
+        describe(describer, pictures(1), QUESTION)
+
+    def without_memory(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(GenerationMixin, "generate", without_memory)
+    with pytest.raises(torch.OutOfMemoryError):  # a smaller batch may do
+        describe(describer, pictures(1), QUESTION)
+
+
+@pytest.mark.parametrize("kind", ["llava", "instructblip of LLaMA", "qwen 3"])
+def test_weights_that_are_not_the_model_s_are_refused(copied, kind):
+    folder = copied(kind)
+    path = folder / "model.safetensors"
+    whole = load_file(path)
+    name = next(name for name in whole if name.endswith("layers.1.self_attn.q_proj.weight"))
+    end = name.rpartition("layers.1.")[2]
+    changes = {
+        f"missing: [^;]*{end}": {key: value for key, value in whole.items() if key != name},
+        "missing: [^;]* more": {},
+        "unexpected: stray": whole | {"stray": torch.zeros(1)},
+        f"mismatched(: [^;]*{end}|_sizes)": whole | {name: torch.zeros(3, 3).half()},
+        f"not finite: [^;]*{end}": whole | {name: torch.full_like(whole[name], torch.nan)},
+    }
+    for message, tensors in changes.items():
+        save_file(tensors, path, metadata={"format": "pt"})
+        with pytest.raises(ValueError, match=f"^{folder}: .*{message}"):
+            load_describer(str(folder))
+    save_file(whole | {"language_model.model.rotary_emb.inv_freq": torch.ones(4)}, path, metadata={"format": "pt"})
+    load_describer(str(folder))  # old files hold what is computed
 
 
 def test_seeds_are_needed_and_counted(describer):

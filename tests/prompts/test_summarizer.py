@@ -1,10 +1,13 @@
 """A language model's answers are checked against the responses; a LLaMA of random weights is asked."""
 
+import shutil
+
 import pytest
 import torch
 from bad_texts import BAD
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -226,3 +229,33 @@ def test_a_model_without_chat_template_is_refused(folder, tmp_path):
             (tmp_path / path.name).write_bytes(path.read_bytes())
     with pytest.raises(ValueError, match="no chat template"):
         load_summarizer(str(tmp_path))
+
+
+def test_weights_that_are_not_the_model_s_are_refused(folder, tmp_path):
+    copied = shutil.copytree(folder, tmp_path / "model")
+    path = copied / "model.safetensors"
+    whole, name = load_file(path), "model.layers.0.mlp.up_proj.weight"
+    changes = {
+        f"missing: {name};": {key: value for key, value in whole.items() if key != name},
+        "missing: lm_head.weight and 11 more": {},
+        "unexpected: stray;": whole | {"stray": torch.zeros(1)},
+        f"mismatched(: {name}|_sizes)": whole | {name: torch.zeros(3, 3).half()},
+        f"not finite: {name};": whole | {name: torch.full_like(whole[name], torch.inf)},
+    }
+    for message, tensors in changes.items():
+        save_file(tensors, path, metadata={"format": "pt"})
+        with pytest.raises(ValueError, match=f"^{copied}: .*{message}"):
+            load_summarizer(str(copied))
+    # Llama 2's files hold what is computed.
+    save_file(whole | {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(4)}, path, metadata={"format": "pt"})
+    load_summarizer(str(copied))
+
+
+def test_what_a_library_raises_names_the_model(folder, tmp_path):
+    copied = shutil.copytree(folder, tmp_path / "model")
+    (copied / "chat_template.jinja").write_text("{{ raise_exception('Roles must alternate') }}")
+    with pytest.raises(ValueError, match=f"^{copied}: cannot answer: TemplateError: Roles must alternate"):
+        summarize(load_summarizer(str(copied)), RESPONSES, SETTINGS, 0)
+    (copied / "tokenizer.json").write_text("{")
+    with pytest.raises(ValueError, match=f"^{copied}: cannot be loaded: "):
+        load_summarizer(str(copied))

@@ -2,6 +2,7 @@
 
 import pickle
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -78,3 +79,14 @@ def test_resize_is_pillows() -> None:
     image = np.random.default_rng(0).integers(0, 256, (40, 31, 3), dtype=np.uint8)
     expected = np.asarray(Image.fromarray(image).resize((16, 32), Image.Resampling.BILINEAR))
     assert np.array_equal(resize(image, (32, 16)), expected)
+    bicubic = np.asarray(Image.fromarray(image).resize((16, 32), Image.Resampling.BICUBIC))
+    assert np.array_equal(resize(image, (32, 16), bicubic=True), bicubic)
+
+
+def test_a_models_resizing_reaches_its_pixels(make_toy, tmp_path: Path) -> None:
+    plain = replace(_pixels(make_toy, tmp_path, cached=False), size=(5, 3))
+    bicubic = pickle.loads(pickle.dumps(replace(plain, bicubic=True)))
+    cells = np.array([0]), np.array([1])
+    image = plain.real[plain.samples.image_ids[1]]
+    assert np.array_equal(plain.read(cells)[0], resize(image, (5, 3)))
+    assert np.array_equal(bicubic.read(cells)[0], resize(image, (5, 3), bicubic=True))

@@ -58,7 +58,7 @@ def with_report(params: Params, **changes: object) -> Params:
 def read(root: Path, params: Params) -> dict[str, Result | None]:
     """All evaluations and ablations by the names that report's tables use."""
     names = {*params.evaluations, *(name for rows in params.report.tables().values() for name in rows.values())}
-    found = {name: load_result(root / "evaluations" / name) for name in names if name != "ccfa-ablations"}
+    found = {name: load_result(root / "evaluations" / name) for name in names if name != "ccfa"}
     return {name: result and replace(result, name=name) for name, result in found.items()}
 
 
@@ -122,7 +122,7 @@ def test_cited_methods_are_marked_and_never_not_run(tables: dict[str, Table]) ->
     assert slides.loc["SPS", "Paper PRCC, clothes-changing"] == Cell("62.8 / 57.2", "paper")
     assert slides.loc["SPS", "This run, clothes-changing"] == Cell("–")
     assert slides.loc["CAL", "This run, same clothes"].source == "baseline"
-    assert slides.loc["CCFA (phase I)", "This run, clothes-changing"].source == "ccfa-ablations/phase-1"
+    assert slides.loc["CCFA (phase I)", "This run, clothes-changing"].source == "ccfa/phase-1"
     assert slides.loc["CESD", "Paper PRCC, same clothes"] == Cell("–")
 
 
@@ -170,8 +170,11 @@ def test_notes_say_where_sources_disagree_and_what_numbers_mean(
     assert "CAL on LTCC is 39.5" in text["t2"]
     assert "64.0" in text["a1"]
     assert "GEFF 1.0" in text["t3"]
-    assert "stage 1 trains with the generated data: progressive" in text["t3"]
+    assert "trains with the generated data in stage 1: paired." in text["t3"]
+    assert "trains with the generated data in stage 1 + 2, which is refined too: progressive." in text["t3"]
+    assert "trained with: paired; the paper concatenates them (Sec. 15)" in text["a8"]
     assert "this run's are on minicc: compare order and differences, not levels" in text["a3"]
+    assert "Rankings of this run: plain. The paper names no refinement here." in text["t4"]
     assert "50 times" in text["a8"]
     assert "mean nothing" not in text["a1"]
     smoke = catalogue(root, with_report(params, mark="smoke"), read(root, params), NO_TIMINGS)
@@ -199,10 +202,21 @@ def test_nothing_run_is_all_gaps(root: Path, params: Params, results: dict) -> N
 
 
 def test_an_ablation_has_the_recipe_and_the_times_of_its_run(tmp_path: Path, params: Params) -> None:
-    timings = pd.DataFrame([{"stage": "train", "name": "ccfa-ablations", "epoch_seconds": 1.5}])
-    asked = with_report(params, a5={"progressive": "ccfa-ablations/normal"})
+    timings = pd.DataFrame([{"stage": "train", "name": "ccfa", "epoch_seconds": 1.5}])
+    asked = with_report(params, a5={"progressive": "ccfa/normal"})
     row = catalogue(tmp_path, asked, read(tmp_path, asked), timings)["a5"].numbers.set_index("row").loc["progressive"]
     assert row[["epoch_seconds", "epochs"]].tolist() == [1.5, params.train["ccfa-ablations"].epochs]
+
+
+@pytest.mark.parametrize("modes", [{"concat"}, {"paired", "concat"}])
+def test_k_may_be_swept_with_concatenated_data(modes: set[str], tmp_path: Path, params: Params) -> None:
+    """The figure's note follows the runs that report.a8 names."""
+    rows = {"0": "baseline", "10": "concat"} | ({"20": "k-20"} if "paired" in modes else {})
+    asked = with_report(params, a8=rows)
+    note = catalogue(tmp_path, asked, read(tmp_path, asked), NO_TIMINGS)["a8"].notes[-1]
+    assert (
+        note == f"How the variants are trained with: {', '.join(sorted(modes))}; the paper concatenates them (Sec. 15)."
+    )
 
 
 @pytest.mark.parametrize("profile", ["ccvid", "last", "ltcc", "paper", "prcc", "prcc-models", "smoke", "vc-clothes"])
@@ -220,7 +234,7 @@ def test_metrics_hold_what_was_run(tables: dict[str, Table], results: dict) -> N
     assert found["t4"]["minicc"]["minicc-night"]["CAL + DLCR"]["top1"] > 0
     assert set(found["guidance"]) == {"without", "with"}
     assert found["t3"]["CAL"]["stage 1 + 2"] == found["t2"]["minicc"]["CAL + DLCR"]
-    assert found["ccfa"]["all"]["top1"] == round(results["ccfa"].metrics["mean"]["cc"]["top1"], 4)
+    assert found["ccfa"]["all"]["top1"] == round(results["ccfa/all"].metrics["mean"]["cc"]["top1"], 4)
     assert found["settings"]["progressive"]["sc"]["map"] > 0
     assert set(found["a5"]) == {"concat", "progressive"}
     expected = {"top1", "top1_std", "top1_low", "top1_high", "top1_difference", "top1_p"}

@@ -102,7 +102,7 @@ def test_every_statement_compares_the_right_rows(params: Params) -> None:
         "guidance": 8,
         "oracle": 15,
     }
-    assert "CAL +40.0" in found["models"].detail
+    assert "CAL +25.0" in found["models"].detail
 
 
 def test_small_differences_stay_undecided(params: Params) -> None:
@@ -178,19 +178,21 @@ def test_no_difference_is_not_equivalence(params: Params) -> None:
 
 
 def test_every_model_must_gain(params: Params) -> None:
-    pairs = params.report.t3
-    bases = [result(name, 0.4) for name in {pair.baseline for pair in pairs.values()}]
-    better = {name: result(name, 0.6) for name in {pair.dlcr for pair in pairs.values()}}
+    """In stage 1, by the data alone: neither progressive learning nor refinement takes part."""
+    models = params.report.t3
+    bases = [result(name, 0.4) for name in {stages.baseline for stages in models.values()}]
+    better = {name: result(name, 0.6) for name in {stages.stage_1 for stages in models.values()}}
+    assert {params.runs[params.evaluations[name].run].mode for name in better} == {"paired"}
     claim = verdicts(params, *bases, *better.values())["models"]
     assert (claim.outcome, claim.effect) == ("supported", pytest.approx(20))
-    assert claim.detail.count("supported") == len(pairs)
-    better["hpm-progressive"] = result("hpm-progressive", 0.41)
+    assert claim.detail.count("supported") == len(models)
+    better["hpm-paired"] = result("hpm-paired", 0.41)
     claim = verdicts(params, *bases, *better.values())["models"]
     assert (claim.outcome, claim.effect) == ("undecided", pytest.approx(1))
     assert "the least, HPM" in claim.test
-    better["hpm-progressive"] = result("hpm-progressive", 0.3)
+    better["hpm-paired"] = result("hpm-paired", 0.3)
     assert verdicts(params, *bases, *better.values())["models"].outcome == "contradicted"
-    del better["hpm-progressive"]
+    del better["hpm-paired"]
     claim = verdicts(params, *bases, *better.values())["models"]
     assert claim.outcome == "undecided"
     assert "HPM: not run" in claim.detail

@@ -99,7 +99,7 @@ def tables(gaps: bool = False) -> dict[str, Table]:
 
 def histories() -> dict[str, pd.DataFrame]:
     table = pd.DataFrame({"epoch": range(5), "identity": [3.0, 2.0, np.nan, 1.5, 1.0]})
-    return {"baseline": table, "progressive": table + 0.1, "ccfa-ablations/no-sta": table + 0.2}
+    return {"baseline": table, "progressive": table + 0.1, "ccfa/no-sta": table + 0.2}
 
 
 def check_picture(picture: Picture) -> None:
@@ -166,7 +166,7 @@ def test_plots_hold_what_was_run(root: Path, params: Params) -> None:
     read = {name: pd.read_csv(io.BytesIO(content)) for name, content in files.items()}
     assert read["plots/top1.csv"]["row"].tolist() == ["1", "oracle"]
     assert read["plots/k.csv"].to_numpy().tolist() == [[0, 20, 20], [5, 40, 40], [10, 50, 50], [20, 51, 51]]
-    assert list(read["plots/training/ccfa-ablations/no-sta.csv"]["epoch"]) == [0.2, 1.2, 2.2, 3.2, 4.2]
+    assert list(read["plots/training/ccfa/no-sta.csv"]["epoch"]) == [0.2, 1.2, 2.2, 3.2, 4.2]
     assert list(read["plots/schedule.csv"].columns) == ["epoch", "concat", "paired", "progressive"]
     gaps = plot_data(root / "absent", params, tables(gaps=True), {})
     assert gaps == {"plots/top1.csv": b"row,top1\n", "plots/k.csv": b"k,top1,map\n"}
@@ -184,6 +184,15 @@ def test_k_has_no_point_that_was_not_run() -> None:
     assert "K = 0: 20.0 (15.0 to 25.0); K = 2: not run; K = 5: 40.0" in picture.alt
     assert picture.content != over_k(table_a8([20.0, 30.0, 40.0])).content
     assert over_k(table_a8([np.nan])) is None
+
+
+def test_the_caption_of_k_says_how_its_runs_train(tmp_path: Path, params: Params) -> None:
+    def caption(**rows: str) -> str:
+        report = params.report.model_copy(update={"a8": params.report.a8 | rows})
+        return pictures(tmp_path, params.model_copy(update={"report": report}), {}, tables(), {})["fig-a8"].caption
+
+    assert "trained with: paired; the paper concatenates them (Sec. 15)." in caption()
+    assert "trained with: concat, paired; the paper" in caption(**{"10": "concat"})
 
 
 def test_schedule_is_the_rule_of_training(root: Path, params: Params) -> None:
@@ -206,7 +215,7 @@ def test_schedule_is_the_rule_of_training(root: Path, params: Params) -> None:
 
 def test_runs_and_ablations_share_a_panel_by_model(params: Params) -> None:
     picture = training(histories(), params)
-    assert "ccfa-ablations/no-sta: 1.20" in picture.alt
+    assert "ccfa/no-sta: 1.20" in picture.alt
     assert training({}, params) is None
 
 
@@ -252,7 +261,7 @@ def test_training_images_are_drawn_with_their_variants(root: Path, params: Param
 def test_a_missing_model_is_a_gap_and_a_broken_one_an_error(root: Path, tmp_path: Path, params: Params) -> None:
     assert load_first(root, params, None) is None
     assert load_first(root, params, "paired") is None
-    assert load_first(root, params, "ccfa-ablations/no-sta") is None
+    assert load_first(root, params, "ccfa/no-sta") is None
     folder = tmp_path / "runs" / "baseline" / "seed-0"
     make_model(folder, 0)
     assert load_first(tmp_path, params, "baseline").size == (48, 24)

@@ -60,7 +60,7 @@ def workplace(tmp_path, prepared, repository, monkeypatch) -> Path:
     for name in [name for name, item in params["generated"].items() if item["outfits"] != "minicc"]:
         del params["generated"][name]
     params["queries"] = {"minicc": params["queries"]["minicc"]}
-    params["discriminate"] |= {"steps": 4, "batch": 4, "variants": 1}
+    params["discriminate"] |= {"steps": 4, "batch": 4, "variants": 2}
     sets = set(params["generated"]) | {"none"}
     params["runs"] = {name: item for name, item in params["runs"].items() if item["generated"] in sets}
     params["evaluations"] = {

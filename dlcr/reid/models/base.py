@@ -64,12 +64,16 @@ class ReidModel(nn.Module):
     of B rows each; it may run in mixed precision, what it gives is float32.
     `unscheduled` names the parameter groups whose learning rate stays what it is in every epoch.
     `frames` of a clip that make up one input; 1: an image.
+    `augmented_by`: which of "crop", "mirror" and "erase" (`dlcr.reid.augment`) its training images get.
+    `bicubic`: images are resized bicubically instead of bilinearly, in training and test.
     `size` (height, width) of the images it is trained on, set by `train_run` and `load_model`.
     """
 
     body: nn.Module
     unscheduled: frozenset[str] = frozenset()
     frames: int = 1
+    augmented_by: tuple[str, ...] = ("crop", "mirror", "erase")
+    bicubic: bool = False
     size: tuple[int, int]
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:

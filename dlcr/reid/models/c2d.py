@@ -2,9 +2,10 @@
 
 A clip goes through the ResNet frame by frame; max pooling over each frame and the mean over time give the body's
 output. Neck, heads, losses and steps are CAL's (`dlcr.reid.models.cal`). As in the release (guxinqian/Simple-CCReID:
-models/vid_resnet.py, configs/default_vid.py): clips of 8 frames of 256x128, plain cross-entropy, no triplet loss, the
-clothes losses from epoch 50. The test feature is the neck's output for a clip, without its mirror; a tracklet's is the
-mean over its clips, of length 1 (`dlcr.evaluation.features`).
+models/vid_resnet.py, configs/default_vid.py): clips of 8 frames of 256x128, resized bicubically and mirrored, neither
+cropped nor erased; plain cross-entropy, no triplet loss, the clothes losses from epoch 50. The test feature is the
+neck's output for a clip, without its mirror; a tracklet's is the mean over its clips, of length 1
+(`dlcr.evaluation.features`).
 """
 
 from collections.abc import Sequence
@@ -36,6 +37,8 @@ class C2D(CAL):
     """CAL whose body gives pooled features; `smoothing` and `clothes_from_epoch` as there."""
 
     frames = FRAMES
+    augmented_by = ("mirror",)
+    bicubic = True
 
     def __init__(
         self, trunk: ResNetModel, subjects: int, clothes: Sequence[int], smoothing: float, clothes_from_epoch: int

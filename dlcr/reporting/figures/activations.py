@@ -78,7 +78,8 @@ def activation_maps(model: ReidModel, images: list[np.ndarray]) -> list[np.ndarr
     from dlcr.reid.colours import normalise
     from dlcr.reid.pixels import resize
 
-    pixels = torch.from_numpy(np.stack([resize(image, model.size) for image in images]))
+    bicubic = getattr(model, "bicubic", False)
+    pixels = torch.from_numpy(np.stack([resize(image, model.size, bicubic) for image in images]))
     with torch.inference_mode():
         found = [model.body(normalise(inputs)) for inputs in (pixels, pixels.flip(2))]
     maps, mirrored = (maps[0] if isinstance(maps, tuple) else maps for maps in found)

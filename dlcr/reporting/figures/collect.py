@@ -8,6 +8,7 @@ import pandas as pd
 
 from dlcr.params import Params
 from dlcr.reporting import sheets
+from dlcr.reporting.catalogue import variants_note
 from dlcr.reporting.figures.ablation import ablation
 from dlcr.reporting.figures.activations import activations
 from dlcr.reporting.figures.features import query_features, training_features
@@ -46,7 +47,7 @@ def pictures(
     """
     found = [
         *([] if _private(params) else _of_images(root, params, results)),
-        over_k(tables["a8"].numbers),
+        over_k(tables["a8"].numbers, variants_note(params)),
         ablation(tables["a1"].numbers),
         schedule(schedule_table(root, params)),
         training(histories, params),

@@ -8,10 +8,11 @@ from dlcr.reporting.formats import interval, is_gap, number
 from dlcr.reporting.parts import Picture
 
 
-def over_k(table: pd.DataFrame) -> Picture | None:
+def over_k(table: pd.DataFrame, note: str = "") -> Picture | None:
     """Top-1 with its 95 % interval over K, from columns k, top1, top1_low and top1_high; None if no K was run.
 
-    The values of K stand evenly spaced, 0 among them. A K that was not run is named and breaks the line.
+    The values of K stand evenly spaced, 0 among them. A K that was not run is named and breaks the line. note: a
+    sentence for the caption, on how the runs train with the variants.
     """
     if table["top1"].isna().all():
         return None
@@ -50,5 +51,5 @@ def over_k(table: pd.DataFrame) -> Picture | None:
         content,
         f"Line chart of top-1 in percent over the number of variants of a training image, with 95 % intervals. {said}.",
         "Top-1 over K, with 95 % intervals over the queries. K = 0 is the baseline; the values of K are evenly spaced. "
-        "The axis of top-1 does not begin at 0.",
+        "The axis of top-1 does not begin at 0." + (f" {note}" if note else ""),
     )
