@@ -8,12 +8,14 @@ def show_only(params: dict, evaluation: str) -> None:
     params["report"] |= _no_tables(params) | {"a1": {"1": evaluation, "5": evaluation}}
 
 
-def keep_tables(params: dict, **tables: list[str]) -> None:
-    """Let the report of params.yaml's content show these rows of tables (a1=["1", "6"]) and what they need be made."""
-    rows = {table: {row: params["report"][table][row] for row in kept} for table, kept in tables.items()}
-    params["report"] |= _no_tables(params) | rows
-    needed = {("evaluations", name) for evaluations in rows.values() for name in evaluations.values()}
-    needed |= {("generated", params["report"]["samples"])}
+def keep_rows(params: dict, a1: list[str], generated: list[str]) -> None:
+    """Let the report of params.yaml's content show these rows of Table A1, and nothing be made but what they need, the
+    samples and these generated sets.
+    """
+    rows = {row: params["report"]["a1"][row] for row in a1}
+    params["report"] |= _no_tables(params) | {"a1": rows}
+    needed = {("evaluations", name) for name in rows.values()}
+    needed |= {("generated", name) for name in (params["report"]["samples"], *generated)}
     found: set[tuple[str, str]] = set()
     while needed:
         section, name = needed.pop()

@@ -1,7 +1,7 @@
 """Profile prcc as on the first day with the real models: from `dlcr doctor` to the report, offline and online.
 
 The models are small, in the exact layouts of their repositories (`hub`), the hub is a server on loopback
-(`hub_server`), and PRCC's pictures are MiniCC's people. The values are those of a first trial: k of 2, two steps, one
+(`hubs`), and PRCC's pictures are MiniCC's people. The values are those of a first trial: k of 2, two steps, one
 seed.
 """
 
@@ -17,9 +17,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from clones import command, make_clone, start
-from hub_server import Hub, commit_of, serve
-from narrow import keep_tables
+from clones import command, make_clone, output, start
+from hubs import commit_of, serve
+from narrow import keep_rows
 from PIL import Image
 
 from dlcr.minicc import benchmark_scenes, render
@@ -33,11 +33,11 @@ UNWANTED = ("Traceback", "requires torchvision", "Could not reach", "trust_remot
 
 
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
-    """A hub with the profile's models, of which Llama is given to TOKEN's owner alone."""
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, list[str]]]:
+    """A hub with the profile's models, of which Llama is given to TOKEN's owner alone: its address and the log."""
     origin = tmp_path_factory.mktemp("origin")
     models.build(origin)
-    with serve(origin, {models.LLAMA}, TOKEN) as hub:
+    with serve(origin, [models.LLAMA], TOKEN) as hub:
         yield hub
 
 
@@ -50,10 +50,10 @@ def clone(repository: Path, tmp_path: Path) -> Path:
     return clone
 
 
-def try_first(clone: Path, **tables: list[str]) -> None:
-    """Edits params.yaml as for a first trial: a few rows of tables and what they are made of, with small values."""
+def try_first(clone: Path, rows: list[str], generated: list[str]) -> None:
+    """Edits params.yaml as for a first trial: these rows of Table A1, these sets beside theirs, and small values."""
     params = yaml.safe_load((clone / "params.yaml").read_text())
-    keep_tables(params, **tables)
+    keep_rows(params, rows, generated)
     params |= {"k": 2, "seeds": [0]}
     params["parse"] |= {"batch": 4}
     params["describe"] |= {"max_new_tokens": 24}
@@ -80,10 +80,10 @@ def make_prcc(root: Path) -> None:
         Image.fromarray(render(scene).image).resize(size, Image.Resampling.BICUBIC).save(path, quality=92)
 
 
-def user(folder: Path, hub: Hub, *, online: bool, token: str = "") -> dict[str, str]:
+def user(folder: Path, address: str, *, online: bool, token: str = "") -> dict[str, str]:
     """The environment of a user whose home and cache of models are in `folder`, at first empty."""
     return {
-        "HOME": str(folder / "home"), "HF_HOME": str(folder / "hf"), "HF_ENDPOINT": hub.address, "HF_TOKEN": token,
+        "HOME": str(folder / "home"), "HF_HOME": str(folder / "hf"), "HF_ENDPOINT": address, "HF_TOKEN": token,
         "HF_HUB_OFFLINE": "0" if online else "1", "OMP_NUM_THREADS": "1",
     }  # fmt: skip
 
@@ -107,8 +107,14 @@ def advised(printed: str) -> list[str]:
     return re.findall(r"-> (hf download .+)", printed)
 
 
+def download(clone: Path, lines: list[str], environment: dict[str, str]) -> None:
+    """Runs the commands, all at once."""
+    for process in [start(clone, *shlex.split(line), **environment) for line in lines]:
+        checked(output(process))
+
+
 def every_stage(clone: Path) -> list[str]:
-    """All stages but the report, in an order in which each finds what it needs: modules with their arguments."""
+    """All stages in an order in which each finds what it needs: modules with their arguments."""
     params = load_params(clone / "params.yaml")
     guided = [name for name, item in params.generated.items() if item.discriminator != "none"]
     names = [
@@ -123,7 +129,7 @@ def every_stage(clone: Path) -> list[str]:
         ("train", params.runs),
         ("refine_eval", params.evaluations),
     ]
-    return [f"stages.{stage} {name}" for stage, items in names for name in items]
+    return [*(f"stages.{stage} {name}" for stage, items in names for name in items), "stages.report"]
 
 
 def run_stages(clone: Path, lines: list[str], **environment: str) -> str:
@@ -144,32 +150,31 @@ def check_report(clone: Path, rows: list[str], environment: dict[str, str]) -> N
     assert not list(Path(environment["HF_HOME"]).rglob("ran"))
 
 
-def test_without_network(clone: Path, hub: Hub, tmp_path: Path) -> None:
+def test_without_network(clone: Path, hub: tuple[str, list[str]], tmp_path: Path) -> None:
     """Weights come by doctor's advice; then the network is gone, and every stage runs."""
     rows = ["1", "2", "3", "4", "5", "6"]
-    try_first(clone, a1=rows, a4=["instructblip"], guidance=["with"])
-    online, offline = user(tmp_path, hub, online=True, token=TOKEN), user(tmp_path, hub, online=False)
+    try_first(clone, rows, ["guided", "instructblip"])
+    address, log = hub
+    online, offline = user(tmp_path, address, online=True, token=TOKEN), user(tmp_path, address, online=False)
     lines = advised(fails(clone, "dlcr", "doctor", **online))
     assert len(lines) == len(models.MAKERS)
-    for line in lines:
-        command(clone, *shlex.split(line), **online)
-    asked = len(hub.asked)
+    download(clone, lines, online)
+    asked = len(log)
     assert "problem" not in checked(command(clone, "dlcr", "doctor", **offline))
     assert "Running stage 'parse@prcc'" in checked(command(clone, "dvc", "repro", "parse@prcc", **offline))
-    printed = run_stages(clone, every_stage(clone)[2:], **offline)
-    checked(command(clone, "dvc", "repro", "--single-item", "report", **offline))
+    run_stages(clone, every_stage(clone)[2:], **offline)
     check_report(clone, rows, offline)
-    assert hub.asked[asked:] == []
-    print(printed)
+    assert log[asked:] == []
 
 
-def test_with_a_hub(clone: Path, hub: Hub, tmp_path: Path) -> None:
+def test_with_a_hub(clone: Path, hub: tuple[str, list[str]], tmp_path: Path) -> None:
     """Stages download what they lack, a gated model is refused in one line, and doctor's advice completes the rest."""
     rows = ["1", "6"]
-    try_first(clone, a1=rows, a4=["instructblip"])
-    stranger, member = user(tmp_path, hub, online=True), user(tmp_path, hub, online=True, token=TOKEN)
-    asked = len(hub.asked)
-    stages = [*every_stage(clone), "stages.report"]
+    try_first(clone, rows, [])
+    address, log = hub
+    stranger, member = user(tmp_path, address, online=True), user(tmp_path, address, online=True, token=TOKEN)
+    asked = len(log)
+    stages = every_stage(clone)
     first = [line for line in stages if re.match(r"stages\.(prepare|parse|describe) ", line)]
     run_stages(clone, first, **stranger)
     refused = fails(clone, "python", "-m", "stages.summarize", "prcc", **stranger)
@@ -182,11 +187,10 @@ def test_with_a_hub(clone: Path, hub: Hub, tmp_path: Path) -> None:
     for name in models.MAKERS:
         assert f"{name}@{commit_of(name)}" in (clone / "params.yaml").read_text()
     lines = advised(fails(clone, "dlcr", "doctor", **member))
-    for line in lines:
-        command(clone, *shlex.split(line), **member)
+    assert {shlex.split(line)[2] for line in lines} == {models.LLAMA, models.INPAINTER, models.RESNET}
+    download(clone, lines, member)
     assert "problem" not in checked(command(clone, "dlcr", "doctor", **member))
-    printed = run_stages(clone, [line for line in stages if line not in first], **member)
+    run_stages(clone, [line for line in stages if line not in first], **member)
     check_report(clone, rows, member)
-    files = {path for _, path in hub.asked[asked:] if "/resolve/" in path}
-    assert not [path for path in files if path.endswith((".bin", ".ckpt", ".pt", ".pth"))]
-    print(printed)
+    unread = (".bin", ".ckpt", ".pt", ".pth", ".py")
+    assert not [line for line in log[asked:] if "/resolve/" in line and line.endswith(unread)]
