@@ -2,7 +2,7 @@
 # What a machine with one NVIDIA GPU does, in under 8 minutes, on a bare machine: Python with PyTorch and transformers,
 # no network. Every part has its own time limit, and what it found is written as it goes.
 #
-#   benchmarks/device.sh [OUT [PART ...]]           # OUT/device.json (default: benchmarks/device.json) and a JSON a part
+#   benchmarks/device.sh [OUT [PART ...]]           # OUT (.dlcr/device): device.json, a JSON a part, log.txt
 #   benchmarks/device.sh --tiny [OUT [PART ...]]    # tiny sizes, with or without a GPU: its numbers say nothing
 #   benchmarks/device.sh --wheels [HAVE ...]        # beforehand, where there is a network: fills wheels/
 #
@@ -60,9 +60,9 @@ for part in "${parts[@]}"; do
   rm -f "$out/$part.json"
   start=$SECONDS
   limit=$((${limits[$part]:-60} * slower))
-  [ $limit -le $((end - start)) ] || limit=$((end - start))
+  [ $limit -le $((end - start)) ] || limit=$((end > start ? end - start : 0))
+  code=0
   if [ $limit -gt 0 ]; then
-    code=0
     timeout --kill-after=5 $limit "$python" -m benchmarks.device "$part" "$out" "${tiny[@]}" \
       >"$out/$part.log" 2>&1 </dev/null || code=$?
   else

@@ -71,13 +71,36 @@ def stages_run(printed: str) -> set[str]:
     return set(re.findall(r"^Running stage '(.+)':$", printed, flags=re.MULTILINE))
 
 
+def export(repository: Path, folder: Path, *paths: str) -> Path:
+    """Writes what is committed of `paths` into `folder`, and returns that: in the checkout it may be a user's own.
+
+    Where git does not know this folder (an unpacked archive, another user's), the test that asks is left out.
+    """
+    try:
+        subprocess.run(["git", "rev-parse", "--verify", "HEAD:./"], cwd=repository, capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        reason = getattr(error, "stderr", None) or str(error).encode()
+        pytest.skip(f"git tells no commit of {repository}: {' '.join(reason.decode().split())}")
+    packed = subprocess.run(["git", "archive", "HEAD", *paths], cwd=repository, stdout=subprocess.PIPE, check=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["tar", "-x"], cwd=folder, input=packed.stdout, check=True)
+    return folder
+
+
 def make_clone(repository: Path, folder: Path) -> Path:
-    """What git would clone (this checkout's files, ignored ones left out), with profile smoke."""
+    """What git would clone if this checkout's code were committed, with profile smoke.
+
+    Of what a user's commands write here, it has what is committed: results, and no settings of DVC.
+    """
+    results = ("reports", "dvc.lock", "containers/images.yaml")
+    export(repository, folder, *results)
     listed = command(repository, "git", "ls-files", "--cached", "--others", "--exclude-standard")
     for name in listed.splitlines():
-        if (repository / name).is_file():
+        written = name.startswith(("reports/", *results[1:], "params.yaml", ".dvc/config")) or name.endswith(".dvc")
+        if (repository / name).is_file() and not written:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(repository / name, folder / name)
+    (folder / ".dvc" / "config").write_text("[core]\n    analytics = false\n")
     command(folder, "git", "init", "--quiet")
     command(folder, "git", "config", "user.name", "test")
     command(folder, "git", "config", "user.email", "test@example.org")

@@ -34,7 +34,7 @@ esac
 def root(repository: Path, tmp_path: Path) -> Path:
     """A repository with the scripts and two recorded images; the GPU's device is looked for in its folder `devices`."""
     root = tmp_path.resolve() / "dlcr"
-    shutil.copytree(repository / "containers", root / "containers")
+    shutil.copytree(repository / "containers", root / "containers", ignore=shutil.ignore_patterns("images.yaml"))
     script = root / "containers" / "run"
     text = script.read_text()
     assert "/dev/nvidiactl" in text

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from clones import export
 
 from dlcr.params import Items, file_content, load_params, lookup, training_modes
 
@@ -18,13 +19,14 @@ def test_profiles_are_valid(repository: Path, profile: str) -> None:
     assert (baseline.dataset, baseline.mode) == (params.report.dataset, "none")
 
 
-def test_every_profile_is_tested(repository: Path) -> None:
-    profiles = {path.stem for path in (repository / "profiles").iterdir()}
+def test_every_profile_is_tested(repository: Path, tmp_path: Path) -> None:
+    profiles = {path.stem for path in (export(repository, tmp_path, "profiles") / "profiles").iterdir()}
     assert profiles == set(PROFILES)
 
 
-def test_shipped_params_are_profile_minicc(repository: Path) -> None:
-    assert (repository / "params.yaml").read_bytes() == (repository / "profiles" / "minicc.yaml").read_bytes()
+def test_shipped_params_are_profile_minicc(repository: Path, tmp_path: Path) -> None:
+    shipped = export(repository, tmp_path, "params.yaml", "profiles/minicc.yaml")
+    assert (shipped / "params.yaml").read_bytes() == (shipped / "profiles" / "minicc.yaml").read_bytes()
 
 
 def test_paper_values_of_profile_prcc(repository: Path) -> None:
@@ -264,7 +266,7 @@ def test_missing_key_missing_file_and_no_yaml(repository: Path, tmp_path: Path) 
 
 
 def test_lookup_lists_what_there_is(repository: Path) -> None:
-    params = load_params(repository / "params.yaml")
+    params = load_params(repository / "profiles" / "minicc.yaml")
     assert lookup(params.runs, "runs", "paired").mode == "paired"
     with pytest.raises(
         ValueError, match="runs has no 'pair'; it has aim-baseline, aim-paired, aim-progressive, baseline"

@@ -1,4 +1,4 @@
-"""One part of what `benchmarks/device.sh` runs: python -m benchmarks.device PART OUT [--tiny]; OUT/PART.json is written."""
+"""One part of what `benchmarks/device.sh` runs, to OUT/PART.json: python -m benchmarks.device PART OUT [--tiny]."""
 
 from importlib import import_module
 from pathlib import Path
@@ -10,6 +10,10 @@ from benchmarks.device.results import Results
 PARTS = ("smoke", "inpaint", "vision", "training", "memory", "compile")
 
 
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)  # the last lines of a log tell the error
+
+
+@app.command()
 def main(part: str, out: Path, tiny: bool = False) -> None:
     """Run PART; exit code 1 where something in it failed, which the file says too. TINY: sizes for any CPU."""
     if part not in PARTS:
@@ -22,4 +26,4 @@ def main(part: str, out: Path, tiny: bool = False) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()

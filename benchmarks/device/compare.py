@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from safetensors.torch import load_file
 
 from dlcr.data import load_manifest, open_generated, open_masks

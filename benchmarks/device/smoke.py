@@ -23,7 +23,7 @@ import torch
 
 from benchmarks.device import compare
 from benchmarks.device.results import Results
-from dlcr.params import Params, load_params
+from dlcr.params import GeneratedSet, Params, QuerySet, load_params
 
 ROOT = Path(__file__).resolve().parents[2]
 FEW = {
@@ -61,7 +61,8 @@ def run(results: Results, tiny: bool) -> None:
             for step in steps:
                 results.case(f"{step.stage} {step.name}", partial(both, one, other, step, cpu, gpu))
             for part in ("data", "runs", "generated", "faces"):
-                shutil.copytree(cpu / part, same / part, dirs_exist_ok=True)
+                if (cpu / part).is_dir():
+                    shutil.copytree(cpu / part, same / part, dirs_exist_ok=True)
             for step in steps:
                 if step.stage == "refine_eval":
                     step = step._replace(compare=compare.same_models)
@@ -84,44 +85,27 @@ def work_folder(folder: Path) -> Path:
 
 
 def list_steps(params: Params, keep: dict[str, list[str]], cpu: Path) -> list[Step]:
-    """The stages in their order: a discriminator after the set that it learns from, and before those it guides."""
-    steps = [Step("prepare", name, f"data/{name}", compare.manifests) for name in keep["datasets"]]
-    steps += [Step("parse", name, f"masks/{name}", compare.masks) for name in keep["datasets"]]
-    for stage, section, folder in (("describe", "descriptions", "descriptions"), ("summarize", "outfits", "outfits")):
-        steps += [
-            Step(stage, name, f"{folder}/{name}.parquet", partial(compare.texts, column=column))
-            for name, column in (
-                (name, "response" if stage == "describe" else "prompt") for name in getattr(params, section)
-            )
-        ]
-    entries = sorted(((params.generated[name].discriminator != "none", name) for name in keep["generated"]))
-    inpaint = [
-        Step(
-            "inpaint",
-            name,
-            f"generated/{name}",
-            partial(compare.variants, masks=cpu / "masks" / params.generated[name].dataset),
-        )
-        for _, name in entries
-    ]
-    plain = sum(not guided for guided, _ in entries)
-    steps += inpaint[:plain]
-    steps += [Step("discriminate", name, f"discriminators/{name}", compare.weights) for name in keep["discriminators"]]
-    steps += inpaint[plain:]
-    steps += [
-        Step(
-            "inpaint",
-            name,
-            f"generated/queries-{name}",
-            partial(compare.variants, masks=cpu / "masks" / entry.dataset),
-            True,
-        )
-        for name, entry in params.queries.items()
-    ]
-    steps += [Step("faces", name, f"faces/{name}", compare.faces) for name in params.faces]
-    steps += [Step("train", name, f"runs/{name}", compare.trainings) for name in keep["runs"]]
-    return steps + [
-        Step("refine_eval", name, f"evaluations/{name}", compare.evaluations) for name in keep["evaluations"]
+    """The stages in their order: a discriminator after the sets that it may learn from, before those that it guides."""
+
+    def paint(entry: GeneratedSet | QuerySet, name: str, folder: str) -> Step:
+        holes = cpu / "masks" / entry.dataset
+        return Step("inpaint", name, folder, partial(compare.variants, masks=holes), isinstance(entry, QuerySet))
+
+    sets = {name: params.generated[name] for name in keep["generated"]}
+    guided = [name for name, entry in sets.items() if entry.discriminator != "none"]
+    responses, prompts = (partial(compare.texts, column=column) for column in ("response", "prompt"))
+    return [
+        *(Step("prepare", name, f"data/{name}", compare.manifests) for name in keep["datasets"]),
+        *(Step("parse", name, f"masks/{name}", compare.masks) for name in keep["datasets"]),
+        *(Step("describe", name, f"descriptions/{name}.parquet", responses) for name in params.descriptions),
+        *(Step("summarize", name, f"outfits/{name}.parquet", prompts) for name in params.outfits),
+        *(paint(sets[name], name, f"generated/{name}") for name in sets if name not in guided),
+        *(Step("discriminate", name, f"discriminators/{name}", compare.weights) for name in keep["discriminators"]),
+        *(paint(sets[name], name, f"generated/{name}") for name in guided),
+        *(paint(entry, name, f"generated/queries-{name}") for name, entry in params.queries.items()),
+        *(Step("faces", name, f"faces/{name}", compare.faces) for name in params.faces),
+        *(Step("train", name, f"runs/{name}", compare.trainings) for name in keep["runs"]),
+        *(Step("refine_eval", name, f"evaluations/{name}", compare.evaluations) for name in keep["evaluations"]),
     ]
 
 

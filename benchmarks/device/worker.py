@@ -1,7 +1,7 @@
-"""Runs stages in one process: python -m benchmarks.device.worker [--pretend]. A line of JSON in and one out for each.
+"""Runs stages in one process: python -m benchmarks.device.worker [--pretend]; a line of JSON in and one out for each.
 
-In: {"folder": where, "stage": its module, "name": the item, "queries": true or false}; out: {"seconds": ..., peaks, "error":
-what went wrong or null}. What the stages print goes to stderr. Imports take seconds, so stages share a process.
+In: {"folder": where, "stage": its module, "name": the item, "queries": true or false}. Out: {"seconds": ..., "error":
+what went wrong, or null} and peaks of memory. What stages print goes to stderr.
 """
 
 import json

@@ -83,8 +83,9 @@ def clothes_labels(id2label: dict[int, str]) -> tuple[int, ...]:
 def label_maps(parser: Parser, images: Sequence[np.ndarray], batch: int) -> list[np.ndarray]:
     """Label numbers of every pixel, uint8 [H, W] at each image's own size, for uint8 RGB images [H, W, 3].
 
-    `batch` images are parsed at once, fewer where a GPU's memory is too small. Raises ValueError for anything but RGB
-    and for an image without pixels.
+    `batch` images are given to the parser at once, fewer where a GPU's memory is too small; how many of them its
+    network sees at a time depends on the size that it resizes them to (`dlcr.parsing.batches`). Raises ValueError for
+    anything but RGB, for an image without pixels, and for a network whose results are not numbers.
     """
     for index, image in enumerate(images):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:

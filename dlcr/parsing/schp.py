@@ -20,7 +20,8 @@ import torch
 from huggingface_hub import hf_hub_download
 from torch.nn import functional
 
-from dlcr.runtime.checkpoint import device
+from dlcr.parsing.batches import check_logits, in_parts
+from dlcr.runtime.checkpoint import device, loading
 from dlcr.runtime.determinism import thread_count
 
 if TYPE_CHECKING:
@@ -44,9 +45,9 @@ HUB_FILE = re.compile(r"(?P<repository>\w[\w.-]*/[\w.-]+)@(?P<revision>[^@:]+):(
 def load(model: str) -> tuple[dict[int, str], Callable[[Sequence[np.ndarray]], list[np.ndarray]]]:
     """The label names of an ONNX file, and the function from one batch of RGB images to their label maps.
 
-    model: as `find_file` takes it. A batch is run as a whole where the file's first dimension is open, and image by
-    image where it is 1. Raises ModuleNotFoundError without onnxruntime, FileNotFoundError or OSError if the file isn't
-    there, ValueError if it is no model of this kind.
+    model: as `find_file` takes it. A batch is run a few images at a time (`in_parts`) where the file's first dimension
+    is open, and image by image where it is 1. Raises FileNotFoundError if the file isn't there, ValueError without
+    onnxruntime and if it is no model of this kind. The function raises ValueError for logits that are not finite.
     """
     session = open_session(find_file(model))
     name, count, size = input_form(model, session)
@@ -57,10 +58,10 @@ def load(model: str) -> tuple[dict[int, str], Callable[[Sequence[np.ndarray]], l
     result = result_name(model, shapes, len(labels))
 
     def work(images: Sequence[np.ndarray]) -> list[np.ndarray]:
-        inputs = torch.stack([network_input(image, size) for image in images]).cpu().numpy()
-        step = count or len(inputs)
-        logits = [run(session, result, {name: inputs[i : i + step]}) for i in range(0, len(inputs), step)]
-        rows = torch.from_numpy(np.concatenate(logits)).to(device())
+        inputs = torch.stack([network_input(image, size) for image in images]).cpu()
+        parts = inputs.split(count) if count else in_parts(inputs)
+        logits = [torch.from_numpy(run(session, result, {name: part.numpy()})).to(device()) for part in parts]
+        rows = [row for part in logits for row in check_logits(model, part)]
         return [best_labels(row, size, image.shape[:2]) for row, image in zip(rows, images, strict=True)]
 
     return dict(enumerate(labels)), work
@@ -79,22 +80,28 @@ def run(session: onnxruntime.InferenceSession, output: str, inputs: dict[str, np
 def find_file(model: str) -> Path:
     """An ONNX file: a local path, or `owner/name@revision:path/in/the/repo.onnx`, which is downloaded once.
 
-    Raises FileNotFoundError for a name that is neither, OSError if the hub does not have it or cannot be reached.
+    Raises FileNotFoundError for a name that is neither, and if the hub does not have it or cannot be reached.
     """
     if Path(model).is_file():
         return Path(model)
     hub = HUB_FILE.fullmatch(model)
     if not hub:
         raise FileNotFoundError(f"{model}: no such file, and not 'owner/name@revision:path/in/the/repo.onnx' either")
-    return Path(hf_hub_download(hub["repository"], hub["path"], revision=hub["revision"]))
+    with loading(model):
+        return Path(hf_hub_download(hub["repository"], hub["path"], revision=hub["revision"]))
 
 
 def open_session(path: Path) -> onnxruntime.InferenceSession:
     """The file in onnxruntime, on the GPU if onnxruntime can, with as many threads as the stage may use.
 
-    Raises ModuleNotFoundError without onnxruntime, ValueError if it cannot load the file.
+    Raises ValueError without onnxruntime and if it cannot load the file.
     """
-    import onnxruntime  # only this kind of parser needs it
+    try:
+        import onnxruntime  # only this kind of parser needs it
+    except ImportError as error:
+        raise ValueError(
+            f"{path}: needs the package onnxruntime ({error}); install it with: pip install 'dlcr[onnx]'"
+        ) from error
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = thread_count()

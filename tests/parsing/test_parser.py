@@ -15,7 +15,8 @@ from transformers import (
     SegformerImageProcessorPil,
 )
 
-from dlcr.parsing import clothes_labels, label_maps, load_parser, mask_status, parse_clothes, schp
+from dlcr.parsing import batches, clothes_labels, label_maps, load_parser, mask_status, parse_clothes, schp
+from dlcr.parsing.batches import in_parts
 
 MINI = Path(__file__).parents[2] / "models" / "mini" / "parser"
 # word for word as `mattmdjaga/segformer_b2_clothes` and SCHP's two data sets have them
@@ -93,6 +94,48 @@ def test_masks_have_each_images_own_size_and_ignore_the_batch(folder):
     assert 0 < np.mean([mask.mean() for mask in masks]) < 1
     for mask, alone in zip(masks, [parse_clothes(parser, [image], batch=1)[0] for image in images], strict=True):
         assert (mask != alone).mean() < 0.02  # the last bits of a sum may depend on the batch
+
+
+def test_the_network_sees_few_large_pictures_at_a_time(folder, monkeypatch):
+    seen, forward = [], SegformerForSemanticSegmentation.forward
+
+    def watched(self, pixel_values):
+        seen.append(len(pixel_values))
+        return forward(self, pixel_values=pixel_values)
+
+    monkeypatch.setattr(SegformerForSemanticSegmentation, "forward", watched)
+    parser = load_parser(str(folder))
+    images = pictures(np.random.default_rng(3), [(40, 20)] * 5)
+    whole = label_maps(parser, images, batch=5)
+    assert seen == [5]
+    monkeypatch.setattr(batches, "PART_BYTES", 2 * 32 * 16 * 3 * 4)  # two pictures of the processor's size
+    parts = label_maps(parser, images, batch=5)
+    assert seen == [5, 2, 2, 1]
+    assert np.mean([one != other for one, other in zip(whole, parts, strict=True)]) < 0.001
+
+
+def test_parts_of_the_usual_sizes():
+    """SegFormer resizes to 512 x 512, the mini parser to 96 x 48; a picture that is larger than a part stays whole."""
+    counts = [
+        [len(part) for part in in_parts(torch.empty(5, 3, *size, dtype=dtype))]
+        for size, dtype in [
+            ((512, 512), torch.float32),
+            ((512, 512), torch.float16),
+            ((96, 48), torch.float32),
+            ((2048, 1024), torch.float32),
+        ]
+    ]
+    assert counts == [[2, 2, 1], [4, 1], [5], [1] * 5]
+
+
+def test_results_that_are_no_numbers_are_refused(folder, tmp_path):
+    network = SegformerForSemanticSegmentation.from_pretrained(folder, dtype=torch.float32)
+    for part in (network.decode_head.batch_norm, network.decode_head.classifier):
+        torch.nn.init.constant_(part.weight, 1e30)  # finite, but not so what comes of them
+    network.save_pretrained(tmp_path)
+    SegformerImageProcessorPil(size={"height": 32, "width": 16}).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=f"^{tmp_path}: .*float32: its logits are not finite"):
+        label_maps(load_parser(str(tmp_path)), pictures(np.random.default_rng(0), [(32, 16)]), 1)
 
 
 def test_masks_are_the_clothes_of_the_enlarged_logits(folder):

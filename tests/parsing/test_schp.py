@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import TensorProto, helper, save
+from onnx import TensorProto, helper, load, save
 from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
 from scipy.ndimage import binary_dilation, binary_erosion, map_coordinates
 
@@ -118,27 +118,50 @@ def test_results_do_not_depend_on_the_batch(models):
         assert all(np.array_equal(a, b) for a, b in zip(maps[0], other, strict=True))
 
 
-def test_a_fixed_batch_of_one_is_run_image_by_image(models, monkeypatch):
-    counts = []
+@pytest.fixture
+def counts(monkeypatch):
+    """How many images the network saw in each of its runs; the first run tells the outputs' shapes."""
+    seen = []
     plain = schp.open_session
 
     def watched(path):
         session = plain(path)
 
         def run(names, inputs):
-            counts.append(len(inputs["input.1"]))
+            seen.append(len(inputs["input.1"]))
             return session.run(names, inputs)
 
         kept = {name: getattr(session, name) for name in ("get_inputs", "get_outputs", "get_modelmeta")}
         return SimpleNamespace(run=run, **kept)
 
     monkeypatch.setattr(schp, "open_session", watched)
-    images = [picture(20, 10)[0]] * 3
-    label_maps(load_parser(models[1]), images, 3)
-    assert counts == [1, 1, 1, 1]  # the first tells the outputs' shapes
-    counts.clear()
-    label_maps(load_parser(models["N"]), images, 2)
-    assert counts == [1, 2, 1]
+    return seen
+
+
+def test_a_fixed_batch_of_one_is_run_image_by_image(models, counts):
+    label_maps(load_parser(models[1]), [picture(20, 10)[0]] * 3, 3)
+    assert counts == [1, 1, 1, 1]
+
+
+def test_an_open_batch_is_run_two_at_a_time(models, counts):
+    images = [picture(*size)[0] for size in SIZES[:5]]
+    maps = label_maps(load_parser(models["N"]), images, 5)
+    assert counts == [1, 2, 2, 1]
+    for labels, image in zip(maps, images, strict=True):
+        assert np.array_equal(labels, label_maps(load_parser(models[1]), [image], 1)[0])
+
+
+def test_results_that_are_no_numbers_are_refused(tmp_path):
+    """onnxruntime does not show a file's weights, so that only what they give tells."""
+    path = tmp_path / "a.onnx"
+    write_model(path)
+    model = load(path)
+    for tensor in model.graph.initializer:
+        if tensor.name == "fusion.bias":
+            tensor.float_data[3] = float("nan")
+    save(model, path)
+    with pytest.raises(ValueError, match=r"a\.onnx: .*logits are not finite"):
+        label_maps(load_parser(str(path)), [picture(20, 10)[0]], 1)
 
 
 def reference_coordinates(image, size):
@@ -245,6 +268,11 @@ def test_files_that_are_no_such_model_are_named(tmp_path):
         load_parser(write_model(tmp_path / "e.onnx", labels=json.dumps([f"part {i}" for i in range(20)])))
 
 
+def test_a_file_of_the_hub_that_is_not_there_is_named():
+    with pytest.raises(FileNotFoundError, match=r"^nobody/nothing@main:lip\.onnx: "):
+        load_parser("nobody/nothing@main:lip.onnx")
+
+
 def test_files_of_the_hub_are_fetched_at_their_revision(models, monkeypatch):
     asked = []
 
@@ -284,5 +312,5 @@ def test_only_onnx_files_need_onnxruntime(models, monkeypatch):
     spec = importlib.util.spec_from_file_location("schp_without_onnxruntime", schp.__file__)
     fresh = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(fresh)
-    with pytest.raises(ModuleNotFoundError, match="onnxruntime"):
+    with pytest.raises(ValueError, match=r"N\.onnx: needs the package onnxruntime .*pip install 'dlcr\[onnx\]'"):
         fresh.load(models["N"])

@@ -19,7 +19,7 @@ from reid.test_models import OWN
 from safetensors.torch import load_file, save_file
 
 from dlcr.data import load_manifest, save_manifest
-from dlcr.reid import build_model, load_model, train
+from dlcr.reid import build_model, load_model, pixels, train
 from dlcr.reid.checkpoints import Progress, load_checkpoint, save_checkpoint
 from dlcr.reid.models import base
 from dlcr.reid.samples import load_samples
@@ -121,6 +121,25 @@ def test_every_model_trains_and_loads(make_toy, tmp_path: Path, model: str, sett
     features = load_model(folder)(torch.zeros(2, 3, 48, 24))
     assert features.ndim == 2
     assert torch.isfinite(features).all()
+
+
+@pytest.mark.parametrize(("model", "steps"), [("c2d-mini", ("mirror",)), ("cal-mini", ("crop", "mirror", "erase"))])
+def test_a_model_is_trained_with_its_own_augmentation(
+    make_toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, steps: tuple[str, ...]
+) -> None:
+    asked, resized = set(), set()
+    draw, augment, resize = train.draw, train.augment, pixels.resize
+    monkeypatch.setattr(train, "draw", lambda *arguments: asked.add(arguments[2]) or draw(*arguments))
+    monkeypatch.setattr(train, "augment", lambda *arguments: asked.add(arguments[3]) or augment(*arguments))
+    monkeypatch.setattr(pixels, "resize", lambda *arguments: resized.add(arguments[2]) or resize(*arguments))
+    dataset, generated = make_toy((16, 16, 16))
+    manifest = load_manifest(dataset)
+    tracklet = np.where(manifest["split"] == "train", manifest["subject"] + "-" + manifest["clothes"], "g")
+    save_manifest(manifest.assign(tracklet=tracklet, frame=np.arange(len(manifest))), dataset / "manifest.parquet")
+    recipe = replace(RECIPE, model=model, settings={"clothes_from_epoch": 1}, epochs=1)
+    train_run("r", recipe, dataset, generated, [0], tmp_path / "runs/r")
+    assert asked == {steps}
+    assert resized == {model == "c2d-mini"}  # bicubic
 
 
 def test_clips_of_tracklets_train(make_toy, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ ROWS = ("1", "6")
 
 @pytest.fixture(scope="module")
 def params(repository: Path) -> Params:
-    return load_params(repository / "params.yaml")
+    return load_params(repository / "profiles" / "minicc.yaml")
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ TIMINGS = pd.DataFrame(
 
 @pytest.fixture(scope="module")
 def params(repository: Path) -> Params:
-    params = load_params(repository / "params.yaml")
+    params = load_params(repository / "profiles" / "minicc.yaml")
     return params.model_copy(update={"report": params.report.model_copy(update={"bootstrap": 50})})
 
 

@@ -37,7 +37,7 @@ POINTS = ["a1", "fig-a8", "schedule", "training"]
 
 @pytest.fixture(scope="module")
 def params(repository: Path) -> Params:
-    params = load_params(repository / "params.yaml")
+    params = load_params(repository / "profiles" / "minicc.yaml")
     recipe = params.train["cal-mini"].model_copy(update={"identities": 3, "images": 2, "epochs": 8})
     return params.model_copy(update={"train": params.train | {"cal-mini": recipe}, "k": 4})
 

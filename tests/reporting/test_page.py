@@ -61,7 +61,7 @@ class Document(HTMLParser):
 
 @pytest.fixture(scope="module")
 def params(repository: Path) -> Params:
-    return load_params(repository / "params.yaml")
+    return load_params(repository / "profiles" / "minicc.yaml")
 
 
 @pytest.fixture(scope="module")

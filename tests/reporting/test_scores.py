@@ -14,7 +14,7 @@ from dlcr.reporting import scores
 
 @pytest.fixture(scope="module")
 def params(repository: Path) -> Params:
-    return load_params(repository / "params.yaml")
+    return load_params(repository / "profiles" / "minicc.yaml")
 
 
 def test_mask_iou_is_its_definition() -> None:

@@ -110,6 +110,11 @@ def _torchvision_trunk(file: Path, shape: dict[str, object]) -> ResNetModel:
 
 def _transformers_trunk(weights: str, checkpoint: Checkpoint, shape: dict[str, object]) -> ResNetModel:
     with loading(weights):
+        config = ResNetConfig.from_pretrained(checkpoint.location, **checkpoint.arguments())
+    for key, expected in shape.items():
+        if getattr(config, key) != expected:
+            raise ValueError(f"weights {weights!r}: another trunk: {key} is {getattr(config, key)!r}, not {expected!r}")
+    with loading(weights):
         trunk, report = ResNetModel.from_pretrained(
             checkpoint.location,
             use_safetensors=True,
@@ -117,10 +122,5 @@ def _transformers_trunk(weights: str, checkpoint: Checkpoint, shape: dict[str, o
             ignore_mismatched_sizes=True,  # check_network names them
             **checkpoint.arguments(),
         )
-    for key, expected in shape.items():
-        if getattr(trunk.config, key) != expected:
-            raise ValueError(
-                f"weights {weights!r}: another trunk: {key} is {getattr(trunk.config, key)!r}, not {expected!r}"
-            )
     check_network(weights, trunk, report | {"unexpected_keys": set(report["unexpected_keys"]) - CLASSIFIER})
     return trunk.float()
