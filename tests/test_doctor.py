@@ -8,12 +8,14 @@ import shutil
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 from dvc.repo import Repo
+from hubs import publish
 from huggingface_hub import constants
 from safetensors.torch import save_file
 from typer.testing import CliRunner
@@ -138,6 +140,19 @@ def test_a_gpu_that_containers_do_not_get(root: Path, engine: str, advice: str) 
     assert advice in found.advice
 
 
+def test_half_precision_needs_a_gpu(root: Path, repository: Path) -> None:
+    """Where something is inpainted: the profile's other sets are made without a network."""
+    params = profile(repository, "prcc")
+    (found,) = doctor.check_dtype(params)
+    assert (found.state, found.found) == ("problem", "float16 needs a GPU")
+    colour = {"generated": {"colour": params.generated["colour"]}, "queries": {}}
+    assert list(doctor.check_dtype(params.model_copy(update=colour))) == []
+    for name in ("minicc", "smoke"):
+        assert list(doctor.check_dtype(profile(repository, name))) == []
+    (root.parent / "nvidiactl").touch()
+    assert list(doctor.check_dtype(params)) == []
+
+
 def test_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert doctor.check_memory(large=False).state == "ok"
     monkeypatch.setitem(doctor.MEMORY_GB, "hub", 1_000_000)
@@ -207,6 +222,37 @@ def test_weights_of_a_hub(root: Path) -> None:
     problem, advice = doctor._missing("owner/pickled@main", NETWORK, "none")
     assert problem.startswith("owner/pickled@main: no model.safetensors, only model.bin; weights are loaded as")
     assert advice.startswith("name another model in params.yaml")
+
+
+def test_its_own_advice_is_enough(root: Path) -> None:
+    """Version 2 of the hub's client lists the files that were left out beside those that it downloaded."""
+    origin, cache = root.parent / "origin", root.parent / "hub"
+    folder = origin / "owner" / "name"
+    names = ("unet/config.json", "vae/config.json", "text_encoder/config.json", "scheduler/scheduler_config.json",
+             "tokenizer/tokenizer_config.json", "tokenizer/vocab.json")  # fmt: skip
+    for name in (*names, *(f"{part}.bin" for part in PIPELINE.parts), "safety_checker/model.safetensors"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("{}")
+    for part in PIPELINE.parts:
+        save_file({}, folder / f"{part}.fp16.safetensors")
+    index = {key: ["library", classes[0]] for key, classes in PIPELINE.classes.items()}
+    (folder / "model_index.json").write_text(json.dumps(index | {"_class_name": PIPELINE.classes["_class_name"][0]}))
+    problem, advice = doctor._missing("owner/name@main", PIPELINE, "podman")
+    assert problem == "owner/name@main: not in the cache"
+    program, *rest = shlex.split(advice.removeprefix("containers/run --network vision "))
+    excluded = [pattern for option, pattern in pairwise(rest) if option == "--exclude"]
+    assert (program, rest[:4]) == ("hf", ["download", "owner/name", "--revision", "main"])
+    publish(origin, "owner/name", cache, [*excluded, "unet/*.fp16.*", "vae/*.json"])
+    problem, again = doctor._missing("owner/name@main", PIPELINE, "podman")
+    assert problem == "owner/name@main: not in the cache: vae/config.json and 1 more"
+    assert again == advice
+    publish(origin, "owner/name", cache, excluded)
+    assert doctor._missing("owner/name@main", PIPELINE, "podman") == ("", "")
+    other = index | {"_class_name": "StableDiffusionXLInpaintPipeline"}
+    (folder / "model_index.json").write_text(json.dumps(other))
+    problem, advice = doctor._missing(str(folder), PIPELINE, "none")
+    assert "says 'StableDiffusionXLInpaintPipeline' for _class_name" in problem
+    assert advice == "name another model in params.yaml, or put a whole one there"
 
 
 def test_a_revision_that_moves(root: Path, repository: Path) -> None:

@@ -21,8 +21,10 @@ import torch
 from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download, try_to_load_from_cache
 from safetensors import SafetensorError, safe_open
 
-SETTINGS = ("*.json", "*.txt", "*.model", "*.jinja")
+SETTINGS = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", "*.spm")
 """The small files of a model: configurations, vocabularies, chat templates; no Python, for its code is never run."""
+TOKENIZERS = ("*tokenizer", "additional_chat_templates")
+"""Folders in which processors with several tokenizers or templates keep them: InstructBLIP's is qformer_tokenizer."""
 UNUSED = ("*.bin", "*.ckpt", "*.pt", "*.pth", "*.h5", "*.msgpack", "*.onnx", "*.gguf", "*.non_ema.*")
 """What repositories hold besides the safetensors that are loaded."""
 
@@ -47,6 +49,12 @@ class Kind:
     def folders(self) -> set[str]:
         """Where its files lie, relative to the model's folder."""
         return {str(PurePosixPath(name).parent) for name in (self.index, *self.parts, *self.others)}
+
+    def sets_up(self, name: str) -> bool:
+        """Whether a file is one of the small ones that loading reads; an index of shards is counted as weights."""
+        path = PurePosixPath(name)
+        placed = str(path.parent) in self.folders or any(fnmatch(str(path.parent), place) for place in TOKENIZERS)
+        return placed and ".index." not in name and any(fnmatch(path.name, pattern) for pattern in SETTINGS)
 
 
 NETWORK = Kind("config.json", ("model",))
@@ -121,7 +129,7 @@ def find_model(model: str, kind: Kind, download: bool = True) -> tuple[Path, dic
         download = download and not constants.HF_HUB_OFFLINE
         folder = _cached_folder(model, repository, revision, kind, download)
     check_classes(model, folder, kind)
-    names = _names_in(folder, kind) if local else _names_of(repository, folder, kind, download)
+    names = _names_in(folder) if local else _names_of(repository, folder, download)
     if download and not local:
         _download(model, repository, folder, names, kind)
     variants = choose_variants(model, names, kind)
@@ -172,11 +180,7 @@ def choose_variants(model: str, names: Collection[str], kind: Kind) -> dict[str,
 
 def needed_files(model: str, folder: Path, names: Collection[str], kind: Kind) -> list[str]:
     """The files of `names` that loading reads, relative to `folder`; shards once their index is in the folder."""
-    needed = [kind.index, *kind.others]
-    for name in sorted(names):
-        small = any(fnmatch(PurePosixPath(name).name, pattern) for pattern in SETTINGS)
-        if small and ".index." not in name and str(PurePosixPath(name).parent) in kind.folders:
-            needed.append(name)
+    needed = [kind.index, *kind.others, *filter(kind.sets_up, sorted(names))]
     for part, variant in choose_variants(model, names, kind).items():
         for name in _weights(part, variant, names):
             needed.append(name)
@@ -205,7 +209,7 @@ def _cached_folder(model: str, repository: str, revision: str, kind: Kind, downl
     return Path(found).parent
 
 
-def _names_of(repository: str, folder: Path, kind: Kind, download: bool) -> list[str]:
+def _names_of(repository: str, folder: Path, download: bool) -> list[str]:
     """The repository's files at the commit of a folder of the cache: what the cache knows of them, else the hub, else
     the folder's own.
     """
@@ -217,18 +221,15 @@ def _names_of(repository: str, folder: Path, kind: Kind, download: bool) -> list
     except huggingface_hub.errors.CachedRepoTreeNotFoundError:
         pass
     try:
-        return HfApi().list_repo_files(repository, revision=commit) if download else _names_in(folder, kind)
+        return HfApi().list_repo_files(repository, revision=commit) if download else _names_in(folder)
     except Exception:  # of whatever library speaks HTTP: the hub can't be reached, and the folder may be complete
-        return _names_in(folder, kind)
+        return _names_in(folder)
 
 
-def _names_in(folder: Path, kind: Kind) -> list[str]:
-    """The files of a folder at the places where a model of this kind has its own."""
-    places = (folder / place for place in kind.folders)
-    return [
-        path.relative_to(folder).as_posix() for place in places if place.is_dir() for path in place.iterdir()
-        if path.is_file()
-    ]  # fmt: skip
+def _names_in(folder: Path) -> list[str]:
+    """The files of a folder and of the folders in it: models lie no deeper."""
+    paths = [*folder.glob("*"), *folder.glob("*/*")]
+    return [path.relative_to(folder).as_posix() for path in paths if path.is_file()]
 
 
 def _download(model: str, repository: str, folder: Path, names: Collection[str], kind: Kind) -> None:
