@@ -96,9 +96,14 @@ class Describe(Section):
 
 
 class Summarize(Section):
-    """How the language model merges a clothes ID's descriptions: their first `words` words follow `instruction`."""
+    """How the language model merges a clothes ID's descriptions: their first `words` words follow `instruction`.
+
+    `random_instruction` asks it for an outfit of its own (source `random` of `outfits`); its answers may always have
+    `dlcr.prompts.summarizer.RANDOM_TOKENS` tokens.
+    """
 
     instruction: str
+    random_instruction: str
     words: Positive
     temperature: Annotated[float, Field(ge=0)]
     top_p: Annotated[float, Field(gt=0, le=1)]

@@ -5,16 +5,20 @@
 Source `vlm+llm`: a language model merges the descriptions of all images of a clothes ID. Source `vlm`: the description
 of one of its images, without a summary. Source `random`: the language model makes up as many outfits as there are
 clothes IDs (baseline "random prompts").
+
+The language model's answers are kept one by one, so that a stopped stage goes on where it was.
 """
 
+import shutil
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pandas as pd
 import typer
 
+import dlcr.prompts
 from dlcr.params import Summarize, load_params, lookup
 from dlcr.prompts import (
     Outfit,
@@ -27,10 +31,11 @@ from dlcr.prompts import (
 )
 from dlcr.prompts.tables import read_descriptions, read_descriptions_by_image, write_texts
 from dlcr.runtime import determinism, timing
-from dlcr.runtime.checkpoint import model_fingerprint
+from dlcr.runtime.checkpoint import code_hash, model_fingerprint
 from dlcr.runtime.progress import progress
 from dlcr.runtime.seeds import seed_of
 from dlcr.runtime.stage import run_stage
+from dlcr.runtime.store import checkpoint_dir, key_of
 
 app = typer.Typer(add_completion=False)
 
@@ -42,6 +47,10 @@ def main(name: str) -> None:
     entry = lookup(params.outfits, "outfits", name)
     determinism.set_up()
     start = time.monotonic()
+    model = None if entry.source == "vlm" else model_fingerprint(params.models.summarizer)
+    identity = {"model": model, "settings": params.summarize.model_dump(), "code": code_hash(dlcr.prompts)}
+    kept = checkpoint_dir(key_of({"stage": "summarize", "name": name, **identity}))
+    resumed = kept.is_dir()
     if entry.source == "vlm":
         outfits = {
             clothes: single_image_outfit(responses, seed_of("single image", params.seed, clothes))
@@ -49,7 +58,7 @@ def main(name: str) -> None:
         }
     else:
         responses = read_descriptions(entry.descriptions)
-        summarizer = load_summarizer(params.models.summarizer)
+        summarizer = replace(load_summarizer(params.models.summarizer), kept=kept)
         if entry.source == "random":
             seed = seed_of("random outfits", params.seed, name)
             made = random_outfits(summarizer, len(responses), params.summarize, seed)
@@ -62,15 +71,17 @@ def main(name: str) -> None:
     if not rows:
         raise ValueError(f"{name}: no description of {entry.descriptions} names any garment; see descriptions/")
     fingerprint = {
-        "model": None if entry.source == "vlm" else model_fingerprint(params.models.summarizer),
+        "model": model,
         "origins": counts,
         "excluded": excluded,
         "source": entry.source,
         "descriptions": entry.descriptions,
     }
     write_texts(pd.DataFrame(rows), Path("outfits", f"{name}.parquet"), fingerprint)
-    seconds = time.monotonic() - start
-    timing.record("summarize", name, seconds=seconds, outfits=len(rows), peak_memory_mb=timing.peak_memory_mb())
+    shutil.rmtree(kept, ignore_errors=True)
+    if not resumed:  # the rest of a stopped run says nothing about how long all of it takes
+        seconds = time.monotonic() - start
+        timing.record("summarize", name, seconds=seconds, outfits=len(rows), peak_memory_mb=timing.peak_memory_mb())
     print(f"{name}: {len(rows)} outfits; origin: " + ", ".join(f"{key} {value}" for key, value in counts.items()))
     if excluded:
         print(

@@ -32,7 +32,7 @@ from dlcr.params import Summarize
 from dlcr.pretrain.words import make_tokenizer, split_words
 from dlcr.prompts import count_origins, load_summarizer, random_outfits, summarize, vote
 from dlcr.prompts.items import PARTS
-from dlcr.prompts.summarizer import RANDOM_INSTRUCTION, request
+from dlcr.prompts.summarizer import request
 from dlcr.runtime.progress import progress
 
 INSTRUCTIONS = (
@@ -40,7 +40,9 @@ INSTRUCTIONS = (
     "Summarize the clothes in the following text:",
     "Which clothes are these?",
 )
-"""The first one is the release's and the default of params.yaml."""
+"""The first one is the release's and that of params.yaml."""
+RANDOM_INSTRUCTION = "Name random clothing items for the upper body, the lower body and the feet."
+"""That of profile minicc; longer ones are beyond this model."""
 WORDS = 200
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
@@ -183,7 +185,14 @@ def train(model: LlamaForCausalLM, tokenizer: object, recipe: Recipe) -> None:
 def score(model: str, recipe: Recipe) -> dict:
     """Right items (the vote's, and the true outfit's) per body part on texts with 4 and 8 descriptions."""
     summarizer = load_summarizer(model)
-    settings = Summarize(instruction=INSTRUCTIONS[0], words=WORDS, temperature=0.6, top_p=0.9, max_new_tokens=32)
+    settings = Summarize(
+        instruction=INSTRUCTIONS[0],
+        random_instruction=RANDOM_INSTRUCTION,
+        words=WORDS,
+        temperature=0.6,
+        top_p=0.9,
+        max_new_tokens=32,
+    )
     rng = np.random.default_rng(10_000 + recipe.seed)
     outfits, agree, right, voted = [], [], [], []
     for index in range(recipe.tested):

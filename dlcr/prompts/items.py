@@ -93,6 +93,11 @@ def offered_items(text: str) -> dict[str, list[str]]:
     return offered
 
 
+def says_more(item: str, text: str) -> bool:
+    """Whether an item has a word that is no filler and not in `text`, such as "blue shirt" after "name a shirt"."""
+    return bool(set(_WORD.findall(item)) - _FILLERS - set(_WORD.findall(normalise(text))))
+
+
 def count_items(responses: Sequence[str]) -> dict[str, Counter]:
     """How many responses offer each item, by body part; a response counts an item once."""
     counts = {part: Counter() for part in PARTS}
@@ -121,10 +126,15 @@ def vote(responses: Sequence[str]) -> str:
     return outfit_text(chosen) if any(chosen.values()) else ""
 
 
+def covers_legs(upper: str | None) -> bool:
+    """Whether an item for the upper body is one for the lower body too, such as a dress."""
+    return bool(upper and _ONE_PIECE & set(upper.split()))
+
+
 def outfit_text(chosen: dict[str, str | None]) -> str:
     """Items by body part as one text; what nobody saw is "Shirt", "Pants" (or the dress), "Shoes"."""
     upper = chosen["upper"] or _GENERIC["upper"]
-    covered = upper if _ONE_PIECE & set(upper.split()) else _GENERIC["lower"]
+    covered = upper if covers_legs(upper) else _GENERIC["lower"]
     items = (upper, chosen["lower"] or covered, chosen["footwear"] or _GENERIC["footwear"])
     return "| ".join(item[0].upper() + item[1:] for item in items)
 

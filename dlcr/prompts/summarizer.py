@@ -4,17 +4,20 @@
     summarize(summarizer, responses, params.summarize, seed)    # Outfit("Gray shirt| Blue jeans| Black
     shoes", "model", ...)
 
-The answer is never trusted: it must name three garments that the responses support, else the vote over the
-responses takes its place, in one body part or in all. Without a language model, `single_image_outfit` takes the
-response to one image as it is (Table A3, "LLaVA only").
+The answer is never trusted: it must name three garments that the responses support, in the form `upper| lower|
+footwear` or in free text, else the vote over the responses takes its place, in one body part or in all. Without a
+language model, `single_image_outfit` takes the response to one image as it is (Table A3, "LLaVA only").
 """
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from itertools import islice
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -26,17 +29,24 @@ from dlcr.prompts.items import (
     MAX_CHARACTERS,
     PARTS,
     count_items,
+    covers_legs,
     most_frequent,
     offered_items,
     outfit_text,
+    says_more,
     three_items,
 )
 from dlcr.runtime.checkpoint import find_checkpoint, load_network, loading
+from dlcr.runtime.files import write_json
+from dlcr.runtime.progress import progress
 from dlcr.runtime.seeds import seed_of
 
-RANDOM_INSTRUCTION = "Name random clothing items for the upper body, the lower body and the feet."
-"""What the language model is asked without any image (baseline "random prompts", Table A1)."""
-RANDOM_ATTEMPTS = 20
+ORIGINS = ("model", "parsed", "repaired", "vote", "empty")
+"""How an outfit can have come about, see `Outfit`."""
+RANDOM_ATTEMPTS = 5
+"""How often a made-up outfit is asked for at most."""
+RANDOM_TOKENS = 64
+"""At least so many are allowed for a made-up outfit: chat models begin with a sentence of their own."""
 RANDOM_BATCH = 16
 MAX_LETTERS = 64
 """Of a word in a request; what has no spaces must not become a request of any length."""
@@ -46,6 +56,7 @@ class Settings(Protocol):
     """The section `summarize` of params.yaml."""
 
     instruction: str
+    random_instruction: str
     words: int
     temperature: float
     top_p: float
@@ -54,18 +65,23 @@ class Settings(Protocol):
 
 @dataclass(frozen=True)
 class Summarizer:
-    """A loaded language model: its name, network, and tokenizer with chat template."""
+    """A loaded language model: its name, network, and tokenizer with chat template.
+
+    kept: a folder where answers are kept, if any, so that a stopped stage goes on where it was.
+    """
 
     name: str
     model: torch.nn.Module
     tokenizer: object
+    kept: Path | None = None
 
 
 @dataclass(frozen=True)
 class Outfit:
     """One outfit text and how it came about.
 
-    `origin`: "model" (the answer as it is), "repaired" (the answer with corrected form, or with body parts
+    `origin`: "model" (the answer as it is), "parsed" (taken from free text that names one item for each body part,
+    all of them supported by the responses; a dress covers two), "repaired" (one of several items chosen, or body parts
     decided by the vote or drawn from other answers), "vote" (nothing of the answer was usable), "empty" (no
     response names a garment: `prompt` is ""). `answer`: what the model said.
     """
@@ -123,7 +139,12 @@ def check_answer(answer: str, responses: Sequence[str]) -> Outfit:
     prompt = outfit_text({part: kept[part] or most_frequent(votes[part]) for part in PARTS})
     if not any(kept.values()):
         return Outfit(prompt, "vote", answer)
-    return Outfit(prompt, "model" if all(kept.values()) and three_items(answer) else "repaired", answer)
+    if all(kept.values()) and three_items(answer):
+        return Outfit(prompt, "model", answer)
+    # Nobody need name what a dress covers.
+    wanted = [part for part in PARTS if part != "lower" or votes[part] or not covers_legs(kept["upper"])]
+    plain = all(supported[part] for part in wanted) and _one_for_each(offered, wanted)
+    return Outfit(prompt, "parsed" if plain else "repaired", answer)
 
 
 def single_image_outfit(responses_by_image: Mapping[str, str], seed: int) -> Outfit:
@@ -145,32 +166,61 @@ def single_image_outfit(responses_by_image: Mapping[str, str], seed: int) -> Out
 def random_outfits(summarizer: Summarizer, count: int, settings: Settings, seed: int) -> list[Outfit]:
     """`count` outfit texts that the language model makes up alone (PAPER: baselines, "random prompts").
 
-    Outfit i depends on (seed, i) only. An answer that doesn't name something for each body part is asked for
-    again with another seed. After RANDOM_ATTEMPTS such answers the last one is repaired: what it doesn't name is
-    drawn, by (seed, i), from everything that the model named in all answers. Raises ValueError if that is nothing
-    for some body part.
+    Outfit i depends on (seed, i) only. An answer that doesn't name something for each body part, apart from words of
+    the question, is asked for again with another seed. After RANDOM_ATTEMPTS such answers the last one is repaired:
+    what it doesn't name is drawn, by (seed, i), from everything that the model named in all answers. Raises ValueError,
+    which shows answers, if that is nothing for some body part.
     """
     outfits: dict[int, Outfit] = {}
     answers: dict[tuple[int, int], str] = {}
     missing = list(range(count))
-    for attempt in range(RANDOM_ATTEMPTS):
-        for first in range(0, len(missing), RANDOM_BATCH):
-            part = missing[first : first + RANDOM_BATCH]
-            seeds = [seed_of("random outfit", seed, index, attempt) for index in part]
-            said = ask(summarizer, RANDOM_INSTRUCTION, settings, seeds)
-            answers |= {(index, attempt): answer for index, answer in zip(part, said, strict=True)}
-        outfits |= {index: made for index in missing if (made := _made_up(answers[index, attempt]))}
-        missing = [index for index in missing if index not in outfits]
-    if missing:
-        named = _all_named([answers[key] for key in sorted(answers)])
-        for index in missing:
-            draw = np.random.default_rng(seed_of("random outfit", seed, index, "repair"))
-            outfits[index] = _completed(answers[index, RANDOM_ATTEMPTS - 1], named, draw)
+    with progress(count, "random outfits", unit="outfit") as bar:
+        for attempt in range(RANDOM_ATTEMPTS):
+            for first in range(0, len(missing), RANDOM_BATCH):
+                part = missing[first : first + RANDOM_BATCH]
+                seeds = [seed_of("random outfit", seed, index, attempt) for index in part]
+                said = ask(summarizer, settings.random_instruction, settings, seeds, RANDOM_TOKENS)
+                for index, answer in zip(part, said, strict=True):
+                    answers[index, attempt] = answer
+                    if made := _made_up(answer, settings.random_instruction):
+                        outfits[index] = made
+                        bar.update(1)
+            missing = [index for index in missing if index not in outfits]
+        if missing:
+            named = _all_named([answers[key] for key in sorted(answers)], settings.random_instruction)
+            for index in missing:
+                draw = np.random.default_rng(seed_of("random outfit", seed, index, "repair"))
+                answer = answers[index, RANDOM_ATTEMPTS - 1]
+                outfits[index] = _completed(answer, settings.random_instruction, named, draw)
+                bar.update(1)
     return [outfits[index] for index in range(count)]
 
 
-def ask(summarizer: Summarizer, content: str, settings: Settings, seeds: Sequence[int]) -> list[str]:
-    """One answer a seed to the same message, each independent of the others."""
+def ask(
+    summarizer: Summarizer, content: str, settings: Settings, seeds: Sequence[int], least_tokens: int = 1
+) -> list[str]:
+    """One answer for each seed to the same message, each independent of the others.
+
+    least_tokens: what an answer may have even if `settings.max_new_tokens` is less.
+    """
+    if summarizer.kept is None:
+        return _ask(summarizer, content, settings, seeds, least_tokens)
+    key = json.dumps([content, list(seeds), least_tokens]).encode()
+    path = summarizer.kept / f"{blake2b(key, digest_size=16).hexdigest()}.json"
+    if not path.is_file():
+        write_json(path, _ask(summarizer, content, settings, seeds, least_tokens))
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def count_origins(outfits: Sequence[Outfit]) -> dict[str, int]:
+    """How many outfits have each origin."""
+    counts = Counter(outfit.origin for outfit in outfits)
+    return {origin: counts[origin] for origin in ORIGINS}
+
+
+def _ask(
+    summarizer: Summarizer, content: str, settings: Settings, seeds: Sequence[int], least_tokens: int
+) -> list[str]:
     # A response could contain text that looks like a turn of the conversation; it must stay text.
     with asking(summarizer.name):
         inputs = summarizer.tokenizer.apply_chat_template(
@@ -187,40 +237,48 @@ def ask(summarizer: Summarizer, content: str, settings: Settings, seeds: Sequenc
             inputs,
             temperature=settings.temperature,
             top_p=settings.top_p,
-            max_new_tokens=settings.max_new_tokens,
+            max_new_tokens=max(settings.max_new_tokens, least_tokens),
             seeds=seeds,
         )
 
 
-def count_origins(outfits: Sequence[Outfit]) -> dict[str, int]:
-    """How many outfits have each origin."""
-    counts = Counter(outfit.origin for outfit in outfits)
-    return {origin: counts[origin] for origin in ("model", "repaired", "vote", "empty")}
+def _one_for_each(offered: Mapping[str, Sequence[str]], wanted: Sequence[str] = PARTS) -> bool:
+    return all(len(offered[part]) == (part in wanted) for part in PARTS)
 
 
-def _made_up(answer: str) -> Outfit | None:
+def _named(answer: str, instruction: str) -> dict[str, list[str]]:
+    """What an answer offers for each body part, without what the instruction said: models repeat its form."""
+    return {
+        part: [item for item in items if says_more(item, instruction)] for part, items in offered_items(answer).items()
+    }
+
+
+def _made_up(answer: str, instruction: str) -> Outfit | None:
     """An answer as an outfit if it names something for each body part."""
-    offered = offered_items(answer)
-    if not all(offered.values()):
+    named = _named(answer, instruction)
+    if not all(named.values()):
         return None
-    prompt = outfit_text({part: offered[part][0] for part in PARTS})
-    return Outfit(prompt, "model" if three_items(answer) else "repaired", answer)
+    prompt = outfit_text({part: named[part][0] for part in PARTS})
+    origin = "model" if three_items(answer) else "parsed" if _one_for_each(named) else "repaired"
+    return Outfit(prompt, origin, answer)
 
 
-def _all_named(answers: Sequence[str]) -> dict[str, list[str]]:
-    """Everything that the answers offer for each body part, as often as they do; ValueError if it is nothing."""
-    named = {part: [item for answer in answers for item in offered_items(answer)[part]] for part in PARTS}
+def _all_named(answers: Sequence[str], instruction: str) -> dict[str, list[str]]:
+    """Everything that the answers name for each body part, as often as they do; ValueError if it is nothing."""
+    each = [_named(answer, instruction) for answer in answers]
+    named = {part: [item for found in each for item in found[part]] for part in PARTS}
     for part, items in named.items():
         if not items:
+            shown = " / ".join(repr(answer[:100]) for answer in list(dict.fromkeys(answers))[:5])
             raise ValueError(
-                f"the language model named nothing for the body part {part!r} in {len(answers)} answers; "
-                f"its last answer was {answers[-1][:200]!r}"
+                f"the language model named nothing for the body part {part!r} in {len(answers)} answers to "
+                f"{instruction!r} (summarize.random_instruction); it said: {shown}"
             )
     return named
 
 
-def _completed(answer: str, named: dict[str, list[str]], draw: np.random.Generator) -> Outfit:
+def _completed(answer: str, instruction: str, named: dict[str, list[str]], draw: np.random.Generator) -> Outfit:
     """An incomplete answer as an outfit; the parts that it lacks are drawn from `named`."""
-    offered = offered_items(answer)
-    chosen = {part: (offered[part] or [named[part][draw.integers(len(named[part]))]])[0] for part in PARTS}
+    own = _named(answer, instruction)
+    chosen = {part: (own[part] or [named[part][draw.integers(len(named[part]))]])[0] for part in PARTS}
     return Outfit(outfit_text(chosen), "repaired", answer)

@@ -1,6 +1,7 @@
 """A language model's answers are checked against the responses; a LLaMA of random weights is asked."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -26,7 +27,10 @@ from dlcr.prompts import summarizer as module
 from dlcr.prompts.items import MAX_CHARACTERS
 from dlcr.prompts.summarizer import MAX_LETTERS, ask, request
 
-SETTINGS = Summarize(instruction="Extract:", words=12, temperature=0.6, top_p=0.9, max_new_tokens=8)
+RANDOM = "Name clothes with colors for the upper body, the lower body and the feet as upper| lower| shoes."
+SETTINGS = Summarize(
+    instruction="Extract:", random_instruction=RANDOM, words=12, temperature=0.6, top_p=0.9, max_new_tokens=8
+)
 RESPONSES = ["Gray shirt| Blue jeans| Black shoes"] * 3 + ["Blue shirt| Blue jeans| Brown boots"]
 
 
@@ -74,9 +78,21 @@ def folder(tmp_path_factory):
         (
             "Sure! The items are:\n1. Gray shirt\n2. Blue jeans\n3. Brown boots",
             "Gray shirt| Blue jeans| Brown boots",
+            "parsed",
+        ),
+        ("black shoes, blue jeans, gray shirt", "Gray shirt| Blue jeans| Black shoes", "parsed"),
+        (
+            "The person is wearing a gray shirt, blue jeans, and black shoes.",
+            "Gray shirt| Blue jeans| Black shoes",
+            "parsed",
+        ),
+        (
+            "A gray shirt, a blue shirt, blue jeans and black shoes",
+            "Gray shirt| Blue jeans| Black shoes",
             "repaired",
         ),
-        ("black shoes, blue jeans, gray shirt", "Gray shirt| Blue jeans| Black shoes", "repaired"),
+        ("A gray shirt, blue jeans and red shoes", "Gray shirt| Blue jeans| Black shoes", "repaired"),
+        ("A gray shirt and blue jeans", "Gray shirt| Blue jeans| Black shoes", "repaired"),
         ("Gray shirt", "Gray shirt| Blue jeans| Black shoes", "repaired"),
         ("", "Gray shirt| Blue jeans| Black shoes", "vote"),
         ("Green hat| Green hat| Green hat", "Gray shirt| Blue jeans| Black shoes", "vote"),
@@ -87,6 +103,17 @@ def folder(tmp_path_factory):
 )
 def test_answers_are_checked(answer, wanted, origin):
     assert check_answer(answer, RESPONSES) == Outfit(wanted, origin, answer)
+
+
+def test_free_text_is_parsed_only_if_the_responses_support_all_of_it():
+    dress = ["The woman is wearing a red dress and high heels."] * 2
+    assert check_answer(dress[0], dress) == Outfit("Red dress| Red dress| High heels", "parsed", dress[0])
+    said = "The woman is wearing a red dress, black tights and high heels."
+    assert check_answer(said, dress) == Outfit("Red dress| Black tights| High heels", "repaired", said)
+    barefoot = ["The person is wearing a white shirt and beige shorts."] * 2
+    assert check_answer(barefoot[0], barefoot).origin == "repaired"  # nobody saw the shoes
+    said = "The person is wearing a white shirt, beige shorts and red shoes."
+    assert check_answer(said, barefoot) == Outfit("White shirt| Beige shorts| Red shoes", "repaired", said)
 
 
 @pytest.mark.parametrize("answer", BAD.values(), ids=BAD)
@@ -110,7 +137,7 @@ def test_every_answer_gives_three_items_or_nothing(answer, responses):
         assert (outfit.prompt, outfit.origin) == ("", "empty")
     else:
         assert len(outfit.prompt.split("| ")) == 3
-        assert outfit.origin in ("model", "repaired", "vote")
+        assert outfit.origin in ("model", "parsed", "repaired", "vote")
         if outfit.origin == "vote":
             assert outfit.prompt == vote(responses)
 
@@ -157,42 +184,92 @@ def test_control_tokens_in_responses_stay_text(folder):
 
 
 def test_random_outfits_ask_again(folder, monkeypatch):
-    def sometimes(_, content, settings, seeds):
-        return [("Gray shirt| Blue jeans| Black shoes", "no idea", "red coat")[seed % 3] for seed in seeds]
+    said = (
+        "Gray shirt| Blue jeans| Black shoes",
+        "no idea",
+        "red coat",
+        "upper| lower| shoes",
+        "The upper body is upper| lower| shoes",
+        "A red coat, a black skirt and brown boots.",
+        "A red coat, a green coat, a black skirt and brown boots.",
+    )
+
+    def sometimes(summarizer, content, settings, seeds, least_tokens):
+        assert content == RANDOM
+        assert least_tokens == module.RANDOM_TOKENS > settings.max_new_tokens
+        return [said[seed % 7] for seed in seeds]
 
     monkeypatch.setattr(module, "ask", sometimes)
-    made = random_outfits(load_summarizer(str(folder)), 30, SETTINGS, 0)
-    assert [outfit.origin for outfit in made] == ["model"] * 30
+    made = random_outfits(load_summarizer(str(folder)), 12, SETTINGS, 0)
+    origins = {said[0]: "model", said[5]: "parsed", said[6]: "repaired"}
+    prompts = {said[0]: said[0], said[5]: "Red coat| Black skirt| Brown boots"}
+    prompts[said[6]] = prompts[said[5]]
+    assert {outfit.answer for outfit in made} == set(origins)
+    for outfit in made:
+        assert (outfit.prompt, outfit.origin) == (prompts[outfit.answer], origins[outfit.answer])
 
 
 def test_stubborn_random_outfits_are_filled_from_other_answers(monkeypatch):
-    stubborn = {module.seed_of("random outfit", 0, index, attempt) for index in (3, 20) for attempt in range(20)}
+    tries = range(module.RANDOM_ATTEMPTS)
+    stubborn = {module.seed_of("random outfit", 0, index, attempt) for index in (3, 20) for attempt in tries}
     asked = []
 
-    def answers(_, content, settings, seeds):
+    def answers(_, content, settings, seeds, least_tokens):
         asked.extend(seeds)
         colour = ("Gray", "Blue", "Red")
         return [
-            "green coat" if seed in stubborn else f"{colour[seed % 3]} shirt| {colour[seed % 3]} jeans| Black shoes"
+            "green coat| lower| shoes"
+            if seed in stubborn
+            else f"{colour[seed % 3]} shirt| {colour[seed % 3]} jeans| Black shoes"
             for seed in seeds
         ]
 
     monkeypatch.setattr(module, "ask", answers)
     made = random_outfits(None, 24, SETTINGS, 0)
-    assert len(asked) == 22 + 2 * 20
+    assert len(asked) == 22 + 2 * module.RANDOM_ATTEMPTS
     assert [place for place, outfit in enumerate(made) if outfit.origin == "repaired"] == [3, 20]
     for outfit in (made[3], made[20]):
         upper, lower, footwear = outfit.prompt.split("| ")
-        assert (upper, footwear, outfit.answer) == ("Green coat", "Black shoes", "green coat")
+        assert (upper, footwear, outfit.answer) == ("Green coat", "Black shoes", "green coat| lower| shoes")
         assert lower in ("Gray jeans", "Blue jeans", "Red jeans")
     assert made == random_outfits(None, 24, SETTINGS, 0)
 
 
-@pytest.mark.parametrize("answer", ["no idea", "red coat, black shoes", *BAD.values()])
+@pytest.mark.parametrize("answer", ["no idea", "red coat, black shoes", "Upper| Lower| shoes", *BAD.values()])
 def test_random_outfits_give_up_if_a_part_is_never_named(answer, monkeypatch):
-    monkeypatch.setattr(module, "ask", lambda _, content, settings, seeds: [answer] * len(seeds))
-    with pytest.raises(ValueError, match=r"named nothing for the body part '(upper|lower)' in 40 answers"):
+    """After so many tries and no more; the error shows what was said."""
+    asked = []
+
+    def answers(_, content, settings, seeds, least_tokens):
+        asked.extend(seeds)
+        return [answer] * len(seeds)
+
+    monkeypatch.setattr(module, "ask", answers)
+    with pytest.raises(ValueError, match=r"named nothing for the body part '(upper|lower)' in 10 answers") as error:
         random_outfits(None, 2, SETTINGS, 0)
+    assert len(asked) == len(set(asked)) == 2 * module.RANDOM_ATTEMPTS
+    assert f"it said: {answer[:100]!r}" in str(error.value)
+
+
+def test_made_up_outfits_may_be_longer_than_summaries(folder, monkeypatch):
+    allowed = []
+    monkeypatch.setattr(module, "generate_texts", lambda *_, **settings: allowed.append(settings) or ["red coat"])
+    summarizer = load_summarizer(str(folder))
+    ask(summarizer, "hello", SETTINGS, [1])
+    ask(summarizer, "hello", SETTINGS, [1], 64)
+    ask(summarizer, "hello", SETTINGS.model_copy(update={"max_new_tokens": 100}), [1], 64)
+    assert [settings["max_new_tokens"] for settings in allowed] == [8, 64, 100]
+
+
+def test_answers_are_kept(folder, tmp_path, monkeypatch):
+    summarizer = replace(load_summarizer(str(folder)), kept=tmp_path / "kept")
+    first = ask(summarizer, "hello", SETTINGS, [1, 2])
+    other = ask(summarizer, "hello", SETTINGS, [1, 3])
+    monkeypatch.setattr(module, "generate_texts", lambda *_, **__: pytest.fail("asked again"))
+    assert ask(summarizer, "hello", SETTINGS, [1, 2]) == first
+    assert ask(summarizer, "hello", SETTINGS, [1, 3]) == other
+    assert first[0] == other[0]
+    assert first[1] != other[1]
 
 
 def test_one_image_s_description_is_an_outfit():
@@ -220,7 +297,7 @@ def test_descriptions_without_garments_make_an_empty_outfit():
 
 def test_origins_are_counted():
     outfits = [Outfit("a", "model", ""), Outfit("b", "vote", ""), Outfit("c", "model", "")]
-    assert count_origins(outfits) == {"model": 2, "repaired": 0, "vote": 1, "empty": 0}
+    assert count_origins(outfits) == {"model": 2, "parsed": 0, "repaired": 0, "vote": 1, "empty": 0}
 
 
 def test_a_model_without_chat_template_is_refused(folder, tmp_path):

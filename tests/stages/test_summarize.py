@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 import dlcr.prompts.summarizer
 import stages.summarize
+from dlcr.prompts import Summarizer
 from dlcr.prompts.tables import write_texts
 
 
@@ -20,7 +21,7 @@ def workplace(tmp_path, repository, monkeypatch) -> Path:
     (tmp_path / "params.yaml").write_bytes((repository / "profiles" / "minicc.yaml").read_bytes())
     (tmp_path / "models" / "mini" / "summarizer").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(stages.summarize, "load_summarizer", lambda model: model)
+    monkeypatch.setattr(stages.summarize, "load_summarizer", lambda model: Summarizer(model, None, None))
     responses = {
         "a-1": ["Gray shirt| Blue jeans| Black shoes"] * 2,
         "a-2": ["Red coat| Pink skirt| Brown boots", "Red coat| Red skirt| Brown boots", ""],
@@ -36,7 +37,7 @@ def workplace(tmp_path, repository, monkeypatch) -> Path:
 
 
 def run(monkeypatch, name: str, answer: str):
-    monkeypatch.setattr(dlcr.prompts.summarizer, "ask", lambda model, content, settings, seeds: [answer] * len(seeds))
+    monkeypatch.setattr(dlcr.prompts.summarizer, "_ask", lambda _, content, settings, seeds, *__: [answer] * len(seeds))
     result = CliRunner().invoke(stages.summarize.app, [name])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -52,11 +53,11 @@ def test_one_outfit_a_clothes_id(workplace, monkeypatch):
         "origin": ["model", "vote"],
         "answer": ["Gray shirt| Blue jeans| Black shoes"] * 2,
     }
-    assert "2 outfits; origin: model 1, repaired 0, vote 1, empty 1" in result.output
+    assert "2 outfits; origin: model 1, parsed 0, repaired 0, vote 1, empty 1" in result.output
     assert "1 clothes IDs left out" in result.output
     fingerprint = json.loads(pq.read_schema("outfits/minicc.parquet").metadata[b"dlcr"])
     assert fingerprint["excluded"] == ["b-1"]
-    assert fingerprint["origins"] == {"model": 1, "repaired": 0, "vote": 1, "empty": 1}
+    assert fingerprint["origins"] == {"model": 1, "parsed": 0, "repaired": 0, "vote": 1, "empty": 1}
 
 
 def test_as_many_random_outfits_as_clothes_ids(workplace, monkeypatch):
@@ -64,12 +65,42 @@ def test_as_many_random_outfits_as_clothes_ids(workplace, monkeypatch):
     table = pd.read_parquet("outfits/minicc-random.parquet")
     assert table["clothes"].tolist() == ["random-0000", "random-0001", "random-0002"]
     assert set(table["prompt"]) == {"Blue hoodie| Gray shorts| White sneakers"}
-    assert set(table["origin"]) == {"repaired"}
+    assert set(table["origin"]) == {"parsed"}
+
+
+@pytest.mark.parametrize("name", ["minicc", "minicc-random"])
+def test_a_stopped_stage_goes_on_where_it_was(workplace, monkeypatch, name):
+    monkeypatch.setattr(dlcr.prompts.summarizer, "RANDOM_BATCH", 1)
+    answers = [
+        "Gray shirt| Blue jeans| Black shoes",
+        "Red coat| Red skirt| Brown boots",
+        "Blue tee| Red jeans| Gray boots",
+    ]
+    asked = []
+
+    def stopped(summarizer, content, settings, seeds, least_tokens):
+        asked.append(content)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return [answers[seed % 3] for seed in seeds]
+
+    monkeypatch.setattr(dlcr.prompts.summarizer, "_ask", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        stages.summarize.main(name)
+    assert not Path(f"outfits/{name}.parquet").exists()
+    stages.summarize.main(name)
+    asks = {"minicc": 2, "minicc-random": 3}[name]
+    assert len(asked) == asks + 1  # the first answer was kept
+    resumed = Path(f"outfits/{name}.parquet").read_bytes()
+    assert not list((workplace / ".dlcr" / "checkpoints").glob("*"))
+    stages.summarize.main(name)
+    assert len(asked) == 2 * asks + 1
+    assert Path(f"outfits/{name}.parquet").read_bytes() == resumed
 
 
 def test_one_image_of_a_clothes_id_without_a_language_model(workplace, monkeypatch):
     monkeypatch.setattr(stages.summarize, "load_summarizer", None)
-    assert "origin: model 2, repaired 0, vote 0, empty 1" in run(monkeypatch, "minicc-vlm", "").output
+    assert "origin: model 2, parsed 0, repaired 0, vote 0, empty 1" in run(monkeypatch, "minicc-vlm", "").output
     table = pd.read_parquet("outfits/minicc-vlm.parquet").set_index("clothes")
     assert table.loc["a-1", "prompt"] == "Gray shirt| Blue jeans| Black shoes"
     assert table.loc["a-2", "prompt"] in ("Red coat| Pink skirt| Brown boots", "Red coat| Red skirt| Brown boots")
