@@ -13,7 +13,7 @@ import pytest
 from filelock import FileLock
 
 
-def start(folder: Path, *words: str, **environment: str) -> subprocess.Popen:
+def start(folder: Path, *words: str, stdin: int | None = None, **environment: str) -> subprocess.Popen:
     """Starts a command in `folder`, with this Python's programs first on PATH."""
     environment = {
         **os.environ,
@@ -22,7 +22,7 @@ def start(folder: Path, *words: str, **environment: str) -> subprocess.Popen:
         **environment,
     }
     return subprocess.Popen(
-        words, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        words, cwd=folder, env=environment, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
 
 

@@ -51,8 +51,11 @@ def publish(origin: Path, repository: str, cache: Path, exclude: Sequence[str] =
 
 
 @contextmanager
-def serve(origin: Path, gated: Sequence[str] = ()) -> Iterator[tuple[str, list[str]]]:
-    """The address of a hub of the repositories in `origin`, and the paths that it is asked for."""
+def serve(origin: Path, gated: Sequence[str] = (), token: str = "") -> Iterator[tuple[str, list[str]]]:
+    """The address of a hub of the repositories in `origin`, and the paths that it is asked for.
+
+    It gives the files of gated repositories only to those who have the token, if there is one.
+    """
     asked: list[str] = []
 
     class Hub(BaseHTTPRequestHandler):
@@ -80,7 +83,7 @@ def serve(origin: Path, gated: Sequence[str] = ()) -> Iterator[tuple[str, list[s
                 self.answer(404, X_Error_Code="RevisionNotFound")
             elif api and verb == "revision":
                 self.answer(200, json.dumps({"id": repository, "sha": commit, "siblings": []}).encode())
-            elif repository in gated:
+            elif repository in gated and not (token and self.headers["Authorization"] == f"Bearer {token}"):
                 self.answer(
                     401, X_Error_Code="GatedRepo", X_Error_Message=f"Access to model {repository} is restricted."
                 )

@@ -1,8 +1,32 @@
 """Parameters of a profile, narrowed to what a test needs."""
 
+from dlcr.params import REFERENCES
+
 
 def show_only(params: dict, evaluation: str) -> None:
     """Let the report of params.yaml's content show one evaluation, as rows 1 and 5 of Table A1, and nothing else."""
-    report = params["report"]
-    tables = [name for name, rows in report.items() if isinstance(rows, dict)]
-    report |= {table: {} for table in tables} | {"a1": {"1": evaluation, "5": evaluation}}
+    params["report"] |= _no_tables(params) | {"a1": {"1": evaluation, "5": evaluation}}
+
+
+def keep_rows(params: dict, a1: list[str], generated: list[str]) -> None:
+    """Let the report of params.yaml's content show these rows of Table A1, and nothing be made but what they need, the
+    samples and these generated sets.
+    """
+    rows = {row: params["report"]["a1"][row] for row in a1}
+    params["report"] |= _no_tables(params) | {"a1": rows}
+    needed = {("evaluations", name) for name in rows.values()}
+    needed |= {("generated", name) for name in (params["report"]["samples"], *generated)}
+    found: set[tuple[str, str]] = set()
+    while needed:
+        section, name = needed.pop()
+        found.add((section, name))
+        item = params[section][name] if section in REFERENCES and name != "none" else {}
+        for field in item.keys() & REFERENCES.get(section, {}).keys():
+            target = REFERENCES[section][field]
+            needed |= {(target, item[field].removeprefix("queries-" if target == "queries" else ""))} - found
+    for section in REFERENCES:
+        params[section] = {name: item for name, item in params[section].items() if (section, name) in found}
+
+
+def _no_tables(params: dict) -> dict:
+    return {name: {} for name, rows in params["report"].items() if isinstance(rows, dict)}
