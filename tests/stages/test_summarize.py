@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 import dlcr.prompts.summarizer
 import stages.summarize
+from dlcr.pretrain.summarizer import RANDOM_INSTRUCTION
 from dlcr.prompts import Summarizer
 from dlcr.prompts.tables import write_texts
 
@@ -125,3 +126,14 @@ def test_missing_and_useless_descriptions_are_one_clear_error(workplace, monkeyp
 def test_profile_names_the_shipped_models(repository):
     models = yaml.safe_load((repository / "profiles" / "minicc.yaml").read_text(encoding="utf-8"))["models"]
     assert models["summarizer"] == "models/mini/summarizer"
+
+
+def test_profiles_ask_for_made_up_outfits_as_their_models_understand(repository):
+    """The shipped one knows the words that it was trained on; a chat model is told the form of its answer."""
+    for path in (repository / "profiles").glob("*.yaml"):
+        params = yaml.safe_load(path.read_text(encoding="utf-8"))
+        asked = params["summarize"]["random_instruction"]
+        if params["models"]["summarizer"] == "models/mini/summarizer":
+            assert asked == RANDOM_INSTRUCTION
+        else:
+            assert "one line of the form upper| lower| shoes" in asked
