@@ -278,8 +278,8 @@ def test_online_no_more_is_downloaded_than_is_loaded(origin: Path) -> None:
     ]  # fmt: skip
     assert "no model.safetensors, only pytorch_model.bin" in pickled[1]
     assert gated[0] == gone[0] == "FileNotFoundError"
-    assert gated[1].startswith("owner/gated-network@main: cannot be loaded: ")
-    assert "restricted" in gated[1]
+    page = f"{endpoint}/owner/gated-network"
+    assert gated[1] == f"owner/gated-network@main: gated; accept its licence on {page}, then log in: hf auth login"
     assert gone[1].startswith("owner/gone@main: cannot be loaded: ")
     # The hub is gone: what is in the cache is loaded as before.
     (again,) = ask("http://127.0.0.1:1", cache, f"owner/half@{commit_of('owner/half')}")
