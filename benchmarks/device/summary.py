@@ -25,6 +25,7 @@ def main(out: Path, part: str, code: str, seconds: str, limit: str) -> None:
         state["last lines"] = printed.replace("\r", "\n").splitlines()[-LINES:]
     if found.is_file():
         state |= json.loads(found.read_text())
+        content["machine"] = state.get("machine")
     content["parts"][part] = state
     content["seconds"] = sum(one["seconds"] for one in content["parts"].values())
     beside = target.with_suffix(".part")
