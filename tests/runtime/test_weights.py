@@ -249,8 +249,9 @@ def test_online_no_more_is_downloaded_than_is_loaded(origin: Path) -> None:
     make(origin / "owner/both", *REAL, *plain, "unet/evil.py", index=CLASSES)
     make(origin / "owner/xl", *REAL, index=CLASSES | {"_class_name": "StableDiffusionXLInpaintPipeline"})
     make(
-        origin / "owner/network", "config.json", "pytorch_model.bin", "tokenizer.json", "modeling.py", "onnx/model.onnx"
-    )
+        origin / "owner/network", "config.json", "pytorch_model.bin", "tokenizer.json", "qformer_tokenizer/vocab.txt",
+        "modeling.py", "onnx/model.onnx",
+    )  # fmt: skip
     make_sharded(origin / "owner/network", "model", count=2)
     make(origin / "owner/pickled-network", "config.json", "pytorch_model.bin")
     make(origin / "owner/gated-network", "config.json", "model.safetensors")
