@@ -19,6 +19,7 @@ from huggingface_hub.errors import (
 
 from dlcr.params import load_params, moving_revision, weight_names
 from dlcr.runtime.files import write_text
+from dlcr.runtime.weights import gated
 
 ANSWER_SECONDS = 30  # that the hub is waited for
 
@@ -56,8 +57,7 @@ def find_commits(places: Iterable[tuple[str, str]]) -> tuple[dict[tuple[str, str
             info = HfApi().model_info(repository, revision=revision, timeout=ANSWER_SECONDS)
             commits[repository, revision] = info.sha
         except GatedRepoError:
-            page = f"{ENDPOINT}/{repository}"
-            failed.append(f"{repository}: gated; accept its licence on {page}, then log in: hf auth login")
+            failed.append(f"{repository}: {gated(repository)}")
         except RepositoryNotFoundError:
             failed.append(f"{repository}: not there, or private; check the name, or log in: hf auth login")
         except RevisionNotFoundError:

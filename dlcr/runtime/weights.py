@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 import huggingface_hub
 import torch
 from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download, try_to_load_from_cache
+from huggingface_hub.errors import GatedRepoError
 from safetensors import SafetensorError, safe_open
 
 SETTINGS = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", "*.spm")
@@ -92,10 +93,17 @@ def loading(model: str) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError:
         raise
+    except GatedRepoError as error:
+        raise FileNotFoundError(f"{model}: {gated(model.partition('@')[0])}") from error
     except OSError as error:
         raise FileNotFoundError(f"{model}: cannot be loaded: {error}") from error
     except Exception as error:  # safetensors, transformers and diffusers share no base but this
         raise ValueError(f"{model}: cannot be loaded: {type(error).__name__}: {error}") from error
+
+
+def gated(repository: str) -> str:
+    """What to do about a repository whose files are given only to those who accepted its licence."""
+    return f"gated; accept its licence on {constants.ENDPOINT}/{repository}, then log in: hf auth login"
 
 
 def split_name(model: str) -> tuple[str, str]:

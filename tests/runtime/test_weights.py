@@ -249,8 +249,9 @@ def test_online_no_more_is_downloaded_than_is_loaded(origin: Path) -> None:
     make(origin / "owner/both", *REAL, *plain, "unet/evil.py", index=CLASSES)
     make(origin / "owner/xl", *REAL, index=CLASSES | {"_class_name": "StableDiffusionXLInpaintPipeline"})
     make(
-        origin / "owner/network", "config.json", "pytorch_model.bin", "tokenizer.json", "modeling.py", "onnx/model.onnx"
-    )
+        origin / "owner/network", "config.json", "pytorch_model.bin", "tokenizer.json", "qformer_tokenizer/vocab.txt",
+        "modeling.py", "onnx/model.onnx",
+    )  # fmt: skip
     make_sharded(origin / "owner/network", "model", count=2)
     make(origin / "owner/pickled-network", "config.json", "pytorch_model.bin")
     make(origin / "owner/gated-network", "config.json", "model.safetensors")
@@ -278,8 +279,8 @@ def test_online_no_more_is_downloaded_than_is_loaded(origin: Path) -> None:
     ]  # fmt: skip
     assert "no model.safetensors, only pytorch_model.bin" in pickled[1]
     assert gated[0] == gone[0] == "FileNotFoundError"
-    assert gated[1].startswith("owner/gated-network@main: cannot be loaded: ")
-    assert "restricted" in gated[1]
+    page = f"{endpoint}/owner/gated-network"
+    assert gated[1] == f"owner/gated-network@main: gated; accept its licence on {page}, then log in: hf auth login"
     assert gone[1].startswith("owner/gone@main: cannot be loaded: ")
     # The hub is gone: what is in the cache is loaded as before.
     (again,) = ask("http://127.0.0.1:1", cache, f"owner/half@{commit_of('owner/half')}")
