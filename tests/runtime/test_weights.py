@@ -248,10 +248,8 @@ def test_online_no_more_is_downloaded_than_is_loaded(origin: Path) -> None:
     plain = [f"{part}.safetensors" for part in PIPELINE.parts]
     make(origin / "owner/both", *REAL, *plain, "unet/evil.py", index=CLASSES)
     make(origin / "owner/xl", *REAL, index=CLASSES | {"_class_name": "StableDiffusionXLInpaintPipeline"})
-    make(
-        origin / "owner/network", "config.json", "pytorch_model.bin", "tokenizer.json", "qformer_tokenizer/vocab.txt",
-        "modeling.py", "onnx/model.onnx",
-    )  # fmt: skip
+    make(origin / "owner/network", "config.json", "tokenizer.json", "pytorch_model.bin", "modeling.py", "onnx/a.onnx")
+    make(origin / "owner/network", "qformer_tokenizer/vocab.txt", "onnx/config.json")
     make_sharded(origin / "owner/network", "model", count=2)
     make(origin / "owner/pickled-network", "config.json", "pytorch_model.bin")
     make(origin / "owner/gated-network", "config.json", "model.safetensors")
