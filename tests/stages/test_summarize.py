@@ -131,7 +131,7 @@ def test_profile_names_the_shipped_models(repository):
 def test_profiles_ask_for_made_up_outfits_as_their_models_understand(repository):
     """The shipped one knows the words that it was trained on; a chat model is told the form of its answer."""
     for path in (repository / "profiles").glob("*.yaml"):
-        params = yaml.safe_load(path.read_text(encoding="utf-8"))
+        params = yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)
         asked = params["summarize"]["random_instruction"]
         if params["models"]["summarizer"] == "models/mini/summarizer":
             assert asked == RANDOM_INSTRUCTION
