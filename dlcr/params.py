@@ -78,12 +78,16 @@ class MiniCC(Section):
 class Parse(Section):
     """Clothes masks (Sec. 3.1). `dilation` in pixels; a mask that covers less than `min_area` of its image counts as
     empty, one that covers more than `max_area` as implausible: neither is inpainted.
+
+    `labels` says what labels of the parser are to be read as, where their names don't tell: `{feet: shoes}` masks what
+    the model calls feet, `{belt: background}` leaves belts alone.
     """
 
     batch: Positive
     dilation: Annotated[int, Field(ge=0)]
     min_area: Share
     max_area: Share
+    labels: dict[str, str] = {}
 
 
 class Describe(Section):

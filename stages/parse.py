@@ -115,7 +115,7 @@ def write_masks(
 
 def mask_maker(model: str, settings: dict) -> Callable[[Chunk], Columns]:
     """What makes the rows of a file: columns of MASK_SCHEMA. settings: the section `parse` of params.yaml."""
-    parser = load_parser(model)
+    parser = load_parser(model, settings["labels"])
 
     def make(chunk: Chunk) -> Columns:
         images = {}

@@ -28,12 +28,17 @@ TASKS = ("detection", "recognition")
 def load(pack: str) -> tuple[int, Callable[[Sequence[np.ndarray]], list[tuple[float, np.ndarray]]]]:
     """The embedding's length, and the function from RGB images to (score, embedding) of each.
 
-    pack: a name like `buffalo_l`. Raises ValueError without the package and for a pack that has no detection or no
-    recognition, FileNotFoundError if the pack isn't there.
+    pack: a name like `buffalo_l`. Raises ValueError without the package, for a pack that has no detection or no
+    recognition, and for one whose recognition gives no numbers; FileNotFoundError if the pack isn't there.
     """
     app = open_pack(pack)
     recognition = app.models["recognition"]
-    width = recognition.get_feat(np.zeros((*recognition.input_size[::-1], 3), np.uint8)).size
+    sample = recognition.get_feat(np.zeros((*recognition.input_size[::-1], 3), np.uint8))
+    if not np.isfinite(sample).all():  # onnxruntime does not show a file's weights
+        raise ValueError(
+            f"{pack_folder(pack)}: damaged weights: the recognition model's results are not finite numbers"
+        )
+    width = sample.size
 
     def work(images: Sequence[np.ndarray]) -> list[tuple[float, np.ndarray]]:
         return [best_face(app, image, width) for image in images]
@@ -86,7 +91,7 @@ def open_pack(pack: str) -> FaceAnalysis:
     try:
         # the folder, not the name, which a folder of that name where the stage runs would hide
         app = FaceAnalysis(str(folder), allowed_modules=list(TASKS), providers=providers, sess_options=options)
-    except AssertionError as error:  # how the package says that it found no detector or an unknown form of model
+    except Exception as error:  # AssertionError without a detector; onnxruntime's own share no other base
         raise ValueError(f"{folder}: insightface cannot use it as a model pack with a detector: {error}") from error
     if missing := sorted(set(TASKS) - set(app.models)):
         raise ValueError(f"{folder}: expected a detection and a recognition model, there is no {missing[0]} model")

@@ -3,6 +3,7 @@
     parser = load_parser("models/mini/parser")          # or "mattmdjaga/segformer_b2_clothes@<commit>"
     masks = parse_clothes(parser, images, batch=64)     # True = clothes = to be inpainted
     load_parser("yisol/IDM-VTON@<commit>:humanparsing/parsing_lip.onnx")   # SCHP, the paper's parser
+    load_parser("fashn-ai/fashn-human-parser@<commit>", {"feet": "shoes"})   # whose word for shoes is another
 
 Any Hugging Face semantic segmentation model whose labels name body parts and garments will do (`huggingface.py`),
 and so will SCHP's ONNX exports (`schp.py`). Both enlarge the logits bilinearly to each image's own size and take the
@@ -13,7 +14,8 @@ shrinks. Where a mask has to be resized all the same, it is resized by nearest n
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,11 +29,11 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-CLOTHES_WORDS = _words(
+FOOTWEAR_WORDS = _words("shoe shoes boot boots sandal sandals footwear")
+CLOTHES_WORDS = FOOTWEAR_WORDS | _words(
     "upper lower clothes clothing top tops shirt shirts blouse sweater sweatshirt hoodie jacket coat coats vest "
     "cardigan suit dress dresses jumpsuit jumpsuits skirt skirts pants trousers jeans shorts leggings tights "
-    "stockings belt sock socks shoe shoes boot boots sandal sandals footwear "
-    "collar lapel epaulette sleeve neckline pocket zipper"
+    "stockings belt sock socks collar lapel epaulette sleeve neckline pocket zipper"
 )
 OTHER_WORDS = _words(
     "skin body hair face lip lips teeth head hat cap helmet sunglasses glasses eyewear bag bags backpack scarf glove "
@@ -53,31 +55,53 @@ class Parser:
     work: Callable[[Sequence[np.ndarray]], list[np.ndarray]]
 
 
-def load_parser(model: str) -> Parser:
+def load_parser(model: str, labels: Mapping[str, str] | None = None) -> Parser:
     """Loads a segmentation model from a folder or `repo@revision`, or SCHP from an ONNX file.
 
-    An ONNX file is a local path or `repo@revision:path/in/the/repo.onnx`. Raises FileNotFoundError or OSError if the
-    model isn't there, ValueError if it is not of a kind that can be used or none of its labels is a garment.
+    An ONNX file is a local path or `repo@revision:path/in/the/repo.onnx`. labels: of some of the model's labels, the
+    word that each is to be read as (`parse.labels` of params.yaml). Warns if no label is footwear, which the paper
+    masks too (Sec. 3.1). Raises FileNotFoundError if the model isn't there, ValueError if it is not of a kind that can
+    be used, if none of its labels is a garment, and for `labels` that name none of its labels or say nothing.
     """
-    labels, work = (schp if model.endswith(".onnx") else huggingface).load(model)
-    clothes = clothes_labels(labels)
+    names, work = (schp if model.endswith(".onnx") else huggingface).load(model)
+    names = {number: str(name) for number, name in names.items()}
+    read_as = _read_as(model, names, labels or {})
+    clothes, all_names = clothes_labels(read_as), ", ".join(names.values())
     if not clothes:
-        names = ", ".join(str(label) for label in labels.values())
-        raise ValueError(f"{model}: none of its labels is upper clothes, lower clothes or footwear: {names}")
+        raise ValueError(f"{model}: none of its labels is upper clothes, lower clothes or footwear: {all_names}")
+    if not any(_words_of(read_as[number]) & FOOTWEAR_WORDS for number in clothes):
+        warnings.warn(
+            f"{model}: no label of this parser is footwear, so shoes are not masked; parse.labels can name one, as in "
+            f"`labels: {{feet: shoes}}`; its labels: {all_names}",
+            stacklevel=2,
+        )
     return Parser(clothes, work)
 
 
-def clothes_labels(id2label: dict[int, str]) -> tuple[int, ...]:
+def _read_as(model: str, names: Mapping[int, str], labels: Mapping[str, str]) -> dict[int, str]:
+    """The names of the labels, by number, with those of `labels` replaced. Raises ValueError as `load_parser` does."""
+    for label, word in labels.items():
+        if label not in names.values():
+            raise ValueError(f"parse.labels: {model} has no label {label!r}; its labels: {', '.join(names.values())}")
+        if not _words_of(word) & (CLOTHES_WORDS | OTHER_WORDS):
+            raise ValueError(
+                f"parse.labels.{label}: {word!r} means nothing; expected a word for clothes, such as 'upper', 'lower' "
+                "or 'shoes', or for something else, such as 'background'"
+            )
+    return {number: labels.get(name, name) for number, name in names.items()}
+
+
+def clothes_labels(id2label: Mapping[int, str]) -> tuple[int, ...]:
     """The numbers of the labels that name upper clothes, lower clothes or footwear, sorted.
 
     Whole words count, so "Left-shoe", "UpperClothes" and "pants" are found and "Left-leg", "Hat" or "Bag" are not.
     """
-    chosen = []
-    for number, label in id2label.items():
-        words = {word.casefold() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", str(label))}
-        if words & CLOTHES_WORDS and not words & OTHER_WORDS:
-            chosen.append(int(number))
-    return tuple(sorted(chosen))
+    words = {int(number): _words_of(str(label)) for number, label in id2label.items()}
+    return tuple(sorted(number for number, found in words.items() if found & CLOTHES_WORDS and not found & OTHER_WORDS))
+
+
+def _words_of(label: str) -> set[str]:
+    return {word.casefold() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", label)}
 
 
 def label_maps(parser: Parser, images: Sequence[np.ndarray], batch: int) -> list[np.ndarray]:

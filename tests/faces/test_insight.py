@@ -157,12 +157,12 @@ class StandIn:
 
     faces: tuple = ()
     tasks: tuple = ("detection", "recognition")
+    recognition = SimpleNamespace(input_size=(112, 112), get_feat=lambda image: np.zeros((1, 4), np.float32))
 
     def __init__(self, name, allowed_modules=None, **kwargs):
         assert "detection" in self.tasks
         self.made = (name, allowed_modules, kwargs)
-        recognition = SimpleNamespace(input_size=(112, 112), get_feat=lambda image: np.zeros((1, 4), np.float32))
-        self.models = {task: recognition for task in self.tasks}
+        self.models = {task: self.recognition for task in self.tasks}
 
     def prepare(self, ctx_id=0, det_thresh=0.5, det_size=None):
         StandIn.last = (*self.made, ctx_id, det_thresh, det_size)
@@ -237,6 +237,20 @@ def test_missing_package_pack_and_models_are_named(stand_in, home, monkeypatch):
     with pytest.raises(
         ValueError, match=r"insightface:buffalo_l: needs the package insightface .*pip install insightface"
     ):
+        load_faces("insightface:buffalo_l")
+
+
+def test_a_damaged_pack_is_named(stand_in, monkeypatch):
+    broken = SimpleNamespace(input_size=(112, 112), get_feat=lambda image: np.full((1, 4), np.nan, np.float32))
+    monkeypatch.setattr(stand_in, "recognition", broken)
+    with pytest.raises(ValueError, match="buffalo_l: damaged weights: the recognition model's results are not finite"):
+        load_faces("insightface:buffalo_l")
+
+    def fail(*arguments, **settings):
+        raise RuntimeError("Protobuf parsing failed")  # as onnxruntime's errors, which are of no class of their own
+
+    monkeypatch.setattr(sys.modules["insightface.app"], "FaceAnalysis", fail)
+    with pytest.raises(ValueError, match=r"buffalo_l: insightface cannot use it .*: Protobuf parsing failed"):
         load_faces("insightface:buffalo_l")
 
 

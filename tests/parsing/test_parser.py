@@ -1,5 +1,6 @@
 """Parsing with a small SegFormer of random weights: loading, labels by name, masks at each image's size."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -30,19 +31,23 @@ LIP = [
     "Jumpsuits", "Scarf", "Skirt", "Face", "Left-arm", "Right-arm", "Left-leg", "Right-leg", "Left-shoe",
     "Right-shoe",
 ]
+# as `fashn-ai/fashn-human-parser` has them
+FASHN = [
+    "background", "face", "hair", "top", "dress", "skirt", "pants", "belt", "bag", "hat", "scarf", "glasses", "arms",
+    "hands", "legs", "feet", "torso", "jewelry",
+]
 # fmt: on
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("parser")
+def save_parser(folder, names):
+    """A small SegFormer that prefers no label, and the processor beside it."""
     torch.manual_seed(0)
     config = SegformerConfig(
         depths=(1, 1),
         num_encoder_blocks=2,
         hidden_sizes=(8, 16),
         decoder_hidden_size=8,
-        id2label=dict(enumerate(ATR)),
+        id2label=dict(enumerate(names)),
         num_attention_heads=(1, 2),
         sr_ratios=(2, 1),
         patch_sizes=(3, 3),
@@ -54,6 +59,16 @@ def folder(tmp_path_factory):
     model.half().save_pretrained(folder)
     SegformerImageProcessorPil(size={"height": 32, "width": 16}).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return save_parser(tmp_path_factory.mktemp("parser"), ATR)
+
+
+@pytest.fixture(scope="module")
+def feet(tmp_path_factory):
+    return str(save_parser(tmp_path_factory.mktemp("feet"), FASHN))
 
 
 def pictures(rng, sizes):
@@ -79,6 +94,54 @@ def test_clothes_of_the_usual_label_sets_are_found_by_name():
 def test_parts_of_the_body_are_not_clothes_whatever_else_they_are_called():
     others = ["lower body skin", "upper arm", "Upper_Leg", "Lower_Lip", "sunglasses", "bag", "hat", "LABEL_3", "hair"]
     assert clothes(others) == []
+
+
+def test_labels_with_names_of_their_own_are_read_as_the_caller_says(feet):
+    garments = (3, 4, 5, 6, 7)
+    with pytest.warns(
+        UserWarning, match=r"no label of this parser is footwear, .*; its labels: background, face, .*feet, torso"
+    ):
+        assert load_parser(feet).clothes == garments
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        parser = load_parser(feet, {"feet": "shoes"})
+        assert parser.clothes == (*garments, 15)
+        assert load_parser(feet, {"feet": "Left-shoe", "belt": "background", "hat": "upper"}).clothes == (
+            3,
+            4,
+            5,
+            6,
+            9,
+            15,
+        )
+    images = pictures(np.random.default_rng(0), [(64, 32)] * 4)
+    masks, maps = parse_clothes(parser, images, 4), label_maps(parser, images, 4)
+    assert all(mask[labels == 15].all() for mask, labels in zip(masks, maps, strict=True))
+    assert any((labels == 15).any() for labels in maps)
+
+
+def test_a_label_taken_for_no_clothes_can_leave_the_footwear_out(folder):
+    with pytest.warns(UserWarning, match="no label of this parser is footwear"):
+        load_parser(str(folder), {"Left-shoe": "foot", "Right-shoe": "foot"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_parser(str(folder), {"Left-shoe": "foot"})
+        load_parser(str(MINI))
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ({"Feet": "shoes"}, r"parse\.labels: .* has no label 'Feet'; its labels: background, face, .*, jewelry"),
+        ({"feet": "shoes", "foot": "shoes"}, r"parse\.labels: .* has no label 'foot'"),
+        ({"feet": "yes"}, r"parse\.labels\.feet: 'yes' means nothing; expected a word for clothes, such as"),
+        ({"feet": ""}, r"parse\.labels\.feet: '' means nothing"),
+        (dict.fromkeys(["top", "dress", "skirt", "pants", "belt"], "skin"), "none of its labels is upper clothes"),
+    ],
+)
+def test_labels_that_say_nothing_are_refused(feet, labels, message):
+    with pytest.raises(ValueError, match=message):
+        load_parser(feet, labels)
 
 
 def test_schp_is_given_the_same_label_sets():
@@ -187,20 +250,7 @@ def test_bad_images_and_models_are_named(folder, tmp_path):
         parse_clothes(parser, [np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8)], 1)
     with pytest.raises(ValueError, match=r"image 0: .* found uint8 \[0, 8, 3\]"):
         parse_clothes(parser, [np.zeros((0, 8, 3), np.uint8)], 1)
-    config = SegformerConfig(
-        num_encoder_blocks=1,
-        depths=(1,),
-        hidden_sizes=(8,),
-        num_attention_heads=(1,),
-        sr_ratios=(1,),
-        patch_sizes=(3,),
-        strides=(2,),
-        mlp_ratios=(1,),
-        decoder_hidden_size=8,
-        id2label={0: "cat", 1: "hat"},
-    )
-    SegformerForSemanticSegmentation(config).save_pretrained(tmp_path)
-    SegformerImageProcessorPil().save_pretrained(tmp_path)
+    save_parser(tmp_path, ["cat", "hat"])
     with pytest.raises(ValueError, match="cat, hat"):
         load_parser(str(tmp_path))
 

@@ -15,7 +15,7 @@ from dlcr.data import decode_rgb, encode_png
 from dlcr.inpainting import Chunk, diffusion_painter
 from dlcr.minicc import benchmark_scenes, render
 
-PARSE = {"batch": 4, "dilation": 0, "min_area": 0.01, "max_area": 0.95}
+PARSE = {"batch": 4, "dilation": 0, "min_area": 0.01, "max_area": 0.95, "labels": {}}
 DESCRIBE = {"batch": 4, "question": "What clothes is the person wearing?", "temperature": 0.0, "max_new_tokens": 16}
 SAMPLER = {"steps": 1, "guidance": 2.0, "size": (96, 48), "solver": "dpm++", "batch": 4}
 BROKEN = ("truncated", "bomb", "nothing", "text")

@@ -88,13 +88,37 @@ def test_masks_that_are_not_to_be_inpainted_are_kept_but_marked():
 def test_an_unreadable_image_gets_a_record_and_stops_nothing(workplace):
     images = open_images("data/minicc/images")
     good = images.encoded(images.ids[0])
-    make = stages.parse.mask_maker(yaml.safe_load(Path("params.yaml").read_text())["models"]["parser"],
-                                   {"batch": 2, "dilation": 0, "min_area": 0.01, "max_area": 0.95})  # fmt: skip
+    model = yaml.safe_load(Path("params.yaml").read_text())["models"]["parser"]
+    settings = {"batch": 2, "dilation": 0, "min_area": 0.01, "max_area": 0.95, "labels": {}}
+    make = stages.parse.mask_maker(model, settings)
     odd = [good, good[:200], b"", encode_png(np.full((1, 1, 3), 90, np.uint8)), good]
     rows = make(stages.parse.Chunk(list("abcde"), odd, [(96, 48), (96, 48), (96, 48), (1, 1), (96, 48)]))
     assert [rows["status"][place] for place in (0, 1, 2, 4)] == ["ok", "unreadable", "unreadable", "ok"]
     assert rows["mask"][0] == rows["mask"][4]
     assert decode_grey(rows["mask"][3], "mask").shape == (1, 1)
+
+
+def test_labels_of_the_parser_are_read_as_the_params_say(workplace):
+    run("minicc")
+    before = open_masks("masks/minicc")
+    areas = {image_id: before.area(image_id) for image_id in before}
+    params = yaml.safe_load(Path("params.yaml").read_text())
+    params["parse"]["labels"] = {"upper": "skin", "hair": "shoes"}
+    Path("params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    run("minicc")  # masks of other labels are other masks, which the store does not hold
+    truth, after = open_images("data/minicc/truth"), open_masks("masks/minicc")
+    overlap = union = 0
+    for image_id in after:
+        wanted = np.isin(decode_grey(truth.encoded(image_id), image_id), (3, 5, 6))  # hair, lower, footwear
+        overlap, union = overlap + (after[image_id] & wanted).sum(), union + (after[image_id] | wanted).sum()
+    assert overlap / union > 0.75
+    assert any(after.area(image_id) != area for image_id, area in areas.items())
+    params["parse"]["labels"] = {"feet": "shoes"}
+    Path("params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    with pytest.raises(
+        ValueError, match=r"parse\.labels: .*parser has no label 'feet'; its labels: background, skin, "
+    ):
+        run("minicc")
 
 
 def test_bad_names_and_missing_models_are_one_clear_error(workplace):
