@@ -62,7 +62,7 @@ def test_all_parts_run_at_tiny_sizes(run: Callable, tmp_path: Path) -> None:
     assert smoke["refine_eval progressive, the CPU's models and variants"]["within"]
     for case in found["parts"]["memory"]["cases"].values():
         assert case["pretended"]
-        assert case["halvings"][0] == "out of GPU memory: batches of 2 become batches of 1"
+        assert case["halvings"][0] == "out of GPU memory: batches of 4 become batches of 2"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
 
 
