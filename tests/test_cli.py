@@ -88,8 +88,8 @@ def test_a_command_that_is_not_there_is_a_target_that_cannot_exist(
 
 def test_a_mistyped_table_runs_nothing(repository: Path, tmp_path: Path) -> None:
     """With the real dvc and make: of a pipeline whose one stage leaves a file."""
-    for name in ("Makefile", "params.yaml"):
-        shutil.copy(repository / name, tmp_path)
+    shutil.copy(repository / "Makefile", tmp_path)
+    shutil.copy(repository / "profiles" / "smoke.yaml", tmp_path / "params.yaml")
     (tmp_path / "dvc.yaml").write_text("stages: {all: {cmd: touch ran, params: [k]}}")
     command(tmp_path, "dvc", "init", "--no-scm", "--quiet")
     process = start(tmp_path, "sh", "-c", "dvc repro $(dlcr targets a11)")
