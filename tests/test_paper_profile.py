@@ -107,6 +107,7 @@ def narrow(params: dict, repository: Path) -> dict:
     params["discriminators"] = {}
     params["report"] |= {"a3": {}, "a4": {}, "a8": {}, "guidance": {}, "bootstrap": 20, "mark": "smoke"}
     params["report"]["a1"] = {"1": "baseline", "5": "progressive", "6": "progressive"}
+    params["report"]["t3"]["CAL"]["stage_1"] = "progressive"
     params["report"]["a5"] = {"progressive": "progressive"}
     params["report"]["ways"] = {"inpainting": "inpainting"}
     return params
