@@ -42,7 +42,7 @@ def run(repository: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedP
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(2700)
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU: nothing is pretended")
 def test_all_parts_run_at_tiny_sizes(run: Callable, tmp_path: Path) -> None:
     out = tmp_path / "out"
