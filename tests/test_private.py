@@ -90,6 +90,8 @@ def test_a_private_stage_fails_after_another(clone: Path) -> None:
 @pytest.mark.parametrize("blow", [None, signal.SIGINT, signal.SIGKILL])
 def test_half_an_output(clone: Path, blow: signal.Signals | None) -> None:
     """Left by a stage that failed, that the user interrupted, or that was killed together with DVC."""
+    # Where the tests run in the background they ignore it, and so would all that they start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     dvc = start_repro(clone, "private-prepare@secret", HALF="waits" if blow else "fails")
     while blow and not (clone.parent / "waiting").exists():
         assert dvc.poll() is None
