@@ -63,7 +63,8 @@ def test_all_parts_run_at_tiny_sizes(run: Callable, tmp_path: Path) -> None:
     for case in found["parts"]["memory"]["cases"].values():
         assert case["pretended"]
         assert case["halvings"][0] == "out of GPU memory: batches of 4 become batches of 2"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+    # nothing is left over, but what libraries hide there for other processes
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == ["out"]
 
 
 @pytest.fixture
