@@ -8,12 +8,15 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import IO
 
 import pytest
 from filelock import FileLock
 
 
-def start(folder: Path, *words: str, stdin: int | None = None, **environment: str) -> subprocess.Popen:
+def start(
+    folder: Path, *words: str, stdin: int | None = None, stdout: int | IO = subprocess.PIPE, **environment: str
+) -> subprocess.Popen:
     """Starts a command in `folder`, with this Python's programs first on PATH."""
     environment = {
         **os.environ,
@@ -22,7 +25,7 @@ def start(folder: Path, *words: str, stdin: int | None = None, **environment: st
         **environment,
     }
     return subprocess.Popen(
-        words, cwd=folder, env=environment, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        words, cwd=folder, env=environment, stdin=stdin, stdout=stdout, stderr=subprocess.STDOUT, text=True
     )
 
 

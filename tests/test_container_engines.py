@@ -94,15 +94,14 @@ def test_every_output_has_the_bytes_of_engine_none(
     clone: Path, repository: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     contained, without = lock(clone), lock(made_clone(repository, tmp_path_factory, "uncontained"))
-    ran = []
+    ran = set()
     for name, stage in contained.items():  # dvc.lock also names other profiles' stages
         recorded = stage.get("params", {}).get("containers/images.yaml", {})
         if recorded.items() <= images(clone).items() and None not in recorded.values() and recorded:
             assert stage["outs"] == without[name]["outs"], name
-            ran.append(name.partition("@")[0])
-    assert set(ran) == {"prepare", "parse", "describe", "summarize", "inpaint", "inpaint-queries", "discriminate",
-                        "faces", "train", "refine-eval", "report"}  # fmt: skip
-    assert len(ran) == 25
+            ran.add(name)
+    stages = set(command(clone, "dvc", "stage", "list", "--name-only").split())
+    assert ran == stages - {"pretrain"}  # which is frozen: MiniCC's weights are in git
 
 
 def test_nothing_is_left_to_do_whatever_the_engine(clone: Path) -> None:

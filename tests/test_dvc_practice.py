@@ -101,7 +101,7 @@ def test_the_benchmark_measures_a_grid_with_nothing_to_do(clone: Path, tmp_path:
 
 
 @pytest.mark.usefixtures("back")
-def test_a_sweep_of_k_through_the_queue(repository: Path, clone: Path) -> None:
+def test_a_sweep_of_k_through_the_queue(repository: Path, clone: Path, tmp_path: Path) -> None:
     """Two experiments wait, a worker runs them away from the workspace, and one of them is applied to it.
 
     Together they make variants 2 and 3 once, whichever runs first.
@@ -109,12 +109,16 @@ def test_a_sweep_of_k_through_the_queue(repository: Path, clone: Path) -> None:
     smaller = {"'k=5,20'": "'k=3,4' inpaint@oracle"}
     queue, begin, ask, show, log, apply = documented(repository, "A sweep of K", smaller)
     assert follow(clone, [queue])[0].count("Queued experiment") == 2
-    follow(clone, [begin])
-    deadline = time.monotonic() + 600
-    while (status := follow(clone, [ask])[0]).count("Success") < 2:
-        assert "Failed" not in status, status
-        assert time.monotonic() < deadline, status
-        time.sleep(2)
+    with (tmp_path / "worker.txt").open("w") as told:  # a pipe stays open as long as the worker does
+        assert start(clone, *shlex.split(begin), stdout=told).wait() == 0
+    try:
+        deadline = time.monotonic() + 600
+        while (status := follow(clone, [ask])[0]).count("Success") < 2:
+            assert "Failed" not in status, status
+            assert time.monotonic() < deadline, status
+            time.sleep(2)
+    finally:
+        command(clone, "dvc", "queue", "stop", "--kill")
     assert variants(clone) == {0, 1}
     names = queued(clone)
     assert set(names) == {3, 4}
