@@ -1,31 +1,22 @@
 """The benchmark of generation runs, and what it compares is the same work. Its times are not tested."""
 
-import importlib.util
 import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
 from typer.testing import CliRunner
 
+from benchmarks import generation as benchmark
 from dlcr.data import read_table
 
 LARGE = "inpaint", "inpaint-queries", "segformer-b2", "llava-7b"
 
 
-@pytest.fixture(scope="module")
-def benchmark(repository: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("benchmark_generation", repository / "benchmarks" / "generation.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
-def run(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, float], dict]:
+def run(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, float], dict]:
     """A case with a single round."""
     monkeypatch.setattr(benchmark, "ROUNDS", 1)
 
@@ -38,9 +29,7 @@ def run(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Callable[[str
 
 
 @pytest.mark.slow
-def test_the_plain_loop_paints_the_same_pictures(
-    run: Callable, benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_plain_loop_paints_the_same_pictures(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmark, "VARIANTS", 2)
     found = run("mini", 0.01)
     # of 255: another solver, number of steps, guidance or noise is many levels away
@@ -72,7 +61,7 @@ def test_without_a_gpu_large_models_are_skipped_with_a_reason(run: Callable, cas
     assert found["reason"] == "no CUDA device"
 
 
-def test_the_large_language_model_always_answers_with_all_tokens(benchmark: ModuleType, tmp_path: Path) -> None:
+def test_the_large_language_model_always_answers_with_all_tokens(tmp_path: Path) -> None:
     benchmark.save_llava(tmp_path, tiny=True)
     describer = benchmark.load_describer(str(tmp_path))
     head, passes = describer.model.lm_head, []
@@ -86,7 +75,7 @@ def test_the_large_language_model_always_answers_with_all_tokens(benchmark: Modu
         assert len(passes) == 32
 
 
-def test_operations_are_counted_in_inference_mode_too(benchmark: ModuleType) -> None:
+def test_operations_are_counted_in_inference_mode_too() -> None:
     layer, rows = torch.nn.Linear(5, 7), torch.ones(3, 5)
     queries = torch.ones(1, 2, 4, 8)
     attention = torch.nn.functional.scaled_dot_product_attention
@@ -98,7 +87,7 @@ def test_operations_are_counted_in_inference_mode_too(benchmark: ModuleType) -> 
 
 @pytest.mark.slow
 def test_storage_compares_the_same_bytes_and_leaves_nothing(
-    run: Callable, benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(benchmark.tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(benchmark, "BLOCK", 8)
@@ -109,7 +98,7 @@ def test_storage_compares_the_same_bytes_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_shards_hold_what_the_loose_files_hold(benchmark: ModuleType, tmp_path: Path) -> None:
+def test_shards_hold_what_the_loose_files_hold(tmp_path: Path) -> None:
     size, files = benchmark.write_variants(tmp_path / "loose", tmp_path / "shards", 3)
     loose = [path.read_bytes() for path in sorted(tmp_path.glob("loose/**/*.png"))]
     shards = sorted((tmp_path / "shards").iterdir())
@@ -118,6 +107,6 @@ def test_shards_hold_what_the_loose_files_hold(benchmark: ModuleType, tmp_path: 
     assert (size, files) == (sum(map(len, loose)), len(shards))
 
 
-def test_a_command_of_dvc_that_fails_is_an_error(benchmark: ModuleType, tmp_path: Path) -> None:
+def test_a_command_of_dvc_that_fails_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(subprocess.CalledProcessError):
         benchmark.Dvc(tmp_path).run(tmp_path, "status")

@@ -1,10 +1,8 @@
 """The benchmark of training runs, and its rows measure what they are named after. Its times are not tested."""
 
-import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pandas as pd
@@ -13,6 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
+from benchmarks import training as benchmark
 from dlcr.data import GENERATED_SCHEMA, IMAGE_SCHEMA, encode_png, save_manifest, write_shard
 from dlcr.data.shards import MEASURES
 from dlcr.reid.batches import plan_epoch
@@ -31,16 +30,8 @@ LOSSES = {
 }
 
 
-@pytest.fixture(scope="module")
-def benchmark(repository: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("benchmark_training", repository / "benchmarks" / "training.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
-def run(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[dict]]:
+def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[dict]]:
     """The rows of a case with one step to warm up."""
     monkeypatch.setattr(benchmark, "WARM_UP", 1)
 
@@ -86,7 +77,7 @@ def test_steps_of_all_models_are_compared_to_the_first(run: Callable) -> None:
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_all_losses_of_a_row_are_in_use(benchmark: ModuleType, name: str) -> None:
+def test_all_losses_of_a_row_are_in_use(name: str) -> None:
     model, settings, epoch = next(row[1:] for row in benchmark.STEPS if row[0] == name)
     set_up()
     running = benchmark.train_steps(benchmark._recipe(model, benchmark.QUICK, settings), benchmark.QUICK, epoch)
@@ -97,9 +88,7 @@ def test_all_losses_of_a_row_are_in_use(benchmark: ModuleType, name: str) -> Non
 
 @pytest.mark.parametrize("frames", [1, 8])
 @pytest.mark.parametrize(("identities", "images", "count"), [(8, 4, 11), (4, 2, 5), (8, 4, 1), (2, 2, 60)])
-def test_there_are_samples_for_every_step(
-    benchmark: ModuleType, identities: int, images: int, count: int, frames: int
-) -> None:
+def test_there_are_samples_for_every_step(identities: int, images: int, count: int, frames: int) -> None:
     sizes = benchmark.Sizes((48, 24), identities, images, 0)
     owners = np.repeat(np.arange(benchmark.SUBJECTS), benchmark.CLOTHES).tolist()
     samples = benchmark.made_up_samples(benchmark._recipe("cal-mini", sizes, {}), count, owners, frames)
@@ -114,7 +103,7 @@ def test_there_are_samples_for_every_step(
     assert max(own.max() for own in samples.images) < len(samples.image_ids)
 
 
-def test_time_is_that_of_the_counted_steps(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_is_that_of_the_counted_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     taken, timed = [], []
 
     def made_up_steps(recipe: object, sizes: object) -> object:
@@ -135,7 +124,7 @@ def test_time_is_that_of_the_counted_steps(benchmark: ModuleType, monkeypatch: p
     assert found["images/s"] == 8
 
 
-def test_operations_are_those_of_forward_and_backward(benchmark: ModuleType) -> None:
+def test_operations_are_those_of_forward_and_backward() -> None:
     set_up()
     found = benchmark.cal(benchmark.QUICK, "bfloat16", tiny=True)
     model = benchmark.build_model("cal-mini", 2, [0, 1])
@@ -168,7 +157,7 @@ def test_without_a_gpu_its_row_is_empty_with_a_reason(run: Callable) -> None:
     ("device", "peak"),
     [("NVIDIA A100-SXM4-80GB", 312), ("NVIDIA H100 80GB HBM3", 989), ("NVIDIA H200", 989), ("NVIDIA L4", None)],
 )
-def test_peaks_are_known_by_name(benchmark: ModuleType, device: str, peak: int | None) -> None:
+def test_peaks_are_known_by_name(device: str, peak: int | None) -> None:
     found = benchmark.share_of_peak(100.0, device)
     assert found["nominal peak (TFLOP/s)"] == peak
     assert found["share of the peak"] == (None if peak is None else 100 / peak)
@@ -182,7 +171,7 @@ def test_both_precisions_on_the_cpu(run: Callable) -> None:
 
 
 def test_runs_wait_for_the_cache_or_for_the_shards(
-    benchmark: ModuleType, folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs = []
     train_seed = benchmark.train_seed
@@ -198,7 +187,7 @@ def test_runs_wait_for_the_cache_or_for_the_shards(
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
-def test_concatenation_is_beside_progressive(benchmark: ModuleType, folders: tuple[Path, Path]) -> None:
+def test_concatenation_is_beside_progressive(folders: tuple[Path, Path]) -> None:
     set_up()
     progressive, concatenated, ratio = benchmark.concat(True, *folders)
     assert (progressive["images"], progressive["optimizer steps"]) == (64, 1)
@@ -208,7 +197,7 @@ def test_concatenation_is_beside_progressive(benchmark: ModuleType, folders: tup
     assert ratio["asked"] == "seconds: at least 10"
 
 
-def test_without_data_runs_are_skipped_with_a_reason(benchmark: ModuleType, folders: tuple[Path, Path]) -> None:
+def test_without_data_runs_are_skipped_with_a_reason(folders: tuple[Path, Path]) -> None:
     missing = folders[0], folders[1].with_name("lost")
     reason = "no folder generated/lost, which `dvc repro` makes"
     assert [(row["waiting"], row["reason"]) for row in benchmark.waiting(False, *missing)] == [(None, reason)] * 2
@@ -216,7 +205,7 @@ def test_without_data_runs_are_skipped_with_a_reason(benchmark: ModuleType, fold
 
 
 @pytest.mark.slow
-def test_results_are_written_by_case(benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_are_written_by_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(benchmark, "CASES", {"cal-gpu": benchmark.cal_gpu})
     result = CliRunner().invoke(benchmark.app, ["--quick", "--out", str(tmp_path / "found.json")])
     assert result.exit_code == 0, result.output
