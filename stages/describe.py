@@ -61,7 +61,6 @@ def main(name: str) -> None:
     images = open_images(Path("data", entry.dataset, "images"))
     model, settings = params.models.describers[entry.describer], params.describe.model_dump()
     fingerprint = {
-        "code": code_hash(dlcr.prompts),
         "dataset": entry.dataset,
         "describe": settings,
         "images": folder_fingerprint(Path("data", entry.dataset, "images")),
@@ -69,7 +68,7 @@ def main(name: str) -> None:
         "seed": params.seed,
     }
     ids = train["image_id"].tolist()
-    kept = checkpoint_dir(key_of({"stage": "describe", "ids": ids, **fingerprint}))
+    kept = checkpoint_dir(key_of({"stage": "describe", "code": code_hash(dlcr.prompts), "ids": ids, **fingerprint}))
     resumed = kept.is_dir()
     build = partial(answerer, model, settings)
     answers = describe_all(build, images, ids, settings["batch"], (params.seed, entry.dataset), kept)

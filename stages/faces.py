@@ -64,13 +64,12 @@ def main(name: str) -> None:
     if not ids:
         raise ValueError(f"{folder}: no query or gallery images to find faces in")
     fingerprint = {
-        "code": code_hash(dlcr.faces),
         "dataset": entry.dataset,
         "find_faces": settings,
         "images": folder_fingerprint(folder / "images"),
         "model": source_fingerprint(params.models.faces),
     }
-    kept = checkpoint_dir(key_of({"stage": "faces", "ids": ids, **fingerprint}))
+    kept = checkpoint_dir(key_of({"stage": "faces", "code": code_hash(dlcr.faces), "ids": ids, **fingerprint}))
     resumed = kept.is_dir()
     build = partial(face_maker, params.models.faces, settings["batch"])
     table = find_all(build, open_images(folder / "images"), ids, kept)

@@ -19,7 +19,6 @@ import pandas as pd
 import typer
 
 import dlcr.minicc
-import dlcr.prompts
 from dlcr.data import Images, Masks, load_manifest, open_images, open_masks
 from dlcr.data.generated import ALIGNMENT
 from dlcr.data.shards import checksum
@@ -35,7 +34,7 @@ from dlcr.inpainting import (
 )
 from dlcr.params import GeneratedSet, Params, QuerySet, load_params, lookup
 from dlcr.runtime import determinism, timing
-from dlcr.runtime.checkpoint import code_hash, model_fingerprint
+from dlcr.runtime.checkpoint import model_fingerprint
 from dlcr.runtime.stage import run_stage
 
 app = typer.Typer(add_completion=False)
@@ -91,7 +90,7 @@ def choose_painter(params: Params, entry: GeneratedSet | QuerySet) -> tuple[Call
                 f"kind oracle needs a dataset that knows the truth (reader minicc), {entry.dataset} does not"
             )
         build = partial(scene_painter, entry.dataset, params.minicc.model_dump())
-        return build, identity | {"code": code_hash(dlcr.minicc)}
+        return build, identity
     if entry.kind == "colour":
         return colour_painter, identity
     settings = params.inpaint.model_dump(exclude={"block"})
@@ -126,7 +125,7 @@ def measure_alignment(params: Params, folder: Path) -> None:
     """Let the judge describe every variant of the set."""
     model = params.models.describers[params.models.judge]
     settings = params.describe.model_dump()
-    identity = {"model": model_fingerprint(model), "describe": settings, "code": code_hash(dlcr.prompts)}
+    identity = {"model": model_fingerprint(model), "describe": settings}
     described = align_set(folder, partial(alignment_judge, model, settings), identity)
     print(
         f"{folder.name}: {described} variants described by {params.models.judge} for their alignment with the prompts"

@@ -68,7 +68,6 @@ def main(name: str) -> None:
     images = open_images(Path("data", name, "images"))
     settings = params.parse.model_dump()
     fingerprint = {
-        "code": code_hash(dlcr.parsing),
         "dataset": name,
         "images": folder_fingerprint(Path("data", name, "images")),
         "model": model_fingerprint(params.models.parser),
@@ -99,7 +98,8 @@ def write_masks(
     for stale in folder.glob("masks-*.arrow"):
         if stale.name not in files:
             stale.unlink()
-    keys = {name: key_of({"stage": "parse", "ids": part, **fingerprint}) for name, part in files.items()}
+    made_by = {"stage": "parse", "code": code_hash(dlcr.parsing), **fingerprint}
+    keys = {name: key_of({"ids": part, **made_by}) for name, part in files.items()}
     with progress(len(ids), "parse") as bar:
         missing = [name for name in files if not store.take(keys[name], folder / name)]
         bar.update(sum(len(part) for name, part in files.items() if name not in missing))

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import dlcr.prompts
 from dlcr.data import ALIGNMENT_SCHEMA, decode_rgb, read_table, shard_paths, write_shard
 from dlcr.data.generated import ALIGNMENT
 from dlcr.inpainting.quality import word_alignment
 from dlcr.prompts import describe, load_describer
+from dlcr.runtime.checkpoint import code_hash
 from dlcr.runtime.executor import run_chunks
 from dlcr.runtime.memory import Batch
 from dlcr.runtime.progress import progress
@@ -44,7 +46,8 @@ def align_set(
     target = folder / ALIGNMENT
     shutil.rmtree(target, ignore_errors=True)
     tables = {path.name: read_table(path) for path in shard_paths(folder)}
-    keys = {name: key_of([identity, table["checksum"].to_pylist()]) for name, table in tables.items()}
+    code = code_hash(dlcr.prompts)
+    keys = {name: key_of([identity, code, table["checksum"].to_pylist()]) for name, table in tables.items()}
     missing = {name: table for name, table in tables.items() if not store.take(keys[name], target / name)}
     rows = sum(table.num_rows for table in missing.values())
     results = run_chunks(build, _chunks(missing), "alignment")

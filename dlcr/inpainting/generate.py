@@ -20,11 +20,13 @@ import pandas as pd
 import pyarrow.compute as pc
 import torch
 
+import dlcr.minicc
 from dlcr.data import GENERATED_SCHEMA, fingerprint, read_table, write_shard
 from dlcr.data.shards import MEASURES, checksum
 from dlcr.inpainting import diffusion, discriminator, expander, painters, quality, recolour
 from dlcr.inpainting.assign import assign_outfits
 from dlcr.inpainting.painters import Chunk, Painter, Sample
+from dlcr.runtime.checkpoint import code_hash
 from dlcr.runtime.earlier import adopt, earlier_files
 from dlcr.runtime.executor import run_chunks
 from dlcr.runtime.files import remove_leftovers
@@ -122,7 +124,8 @@ def versions() -> dict[str, str]:
     code = hashlib.sha256()
     for module in (diffusion, discriminator, expander, painters, quality, recolour):
         code.update(Path(module.__file__).read_bytes())
-    return {"torch": torch.__version__, "diffusers": diffusers.__version__, "code": code.hexdigest()}
+    minicc = code_hash(dlcr.minicc)  # draws the kind `oracle`
+    return {"torch": torch.__version__, "diffusers": diffusers.__version__, "code": code.hexdigest(), "minicc": minicc}
 
 
 def _files(plan: pd.DataFrame, block: int) -> dict[str, pd.DataFrame]:
