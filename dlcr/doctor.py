@@ -23,24 +23,15 @@ import yaml
 from huggingface_hub import try_to_load_from_cache
 
 from dlcr.data.manifest import load_manifest
-from dlcr.data.readers import ccvid, last, ltcc, prcc, vc_clothes
+from dlcr.data.readers import find_reader
 from dlcr.faces.finder import INSIGHTFACE
 from dlcr.faces.insight import pack_folder
 from dlcr.params import Dataset, Params, moving_revision, weight_names
-from dlcr.parsing.schp import HUB_FILE
-from dlcr.runtime.weights import NETWORK, PIPELINE, Kind, NotDownloaded, download_command, find_model
+from dlcr.runtime.weights import HUB_FILE, NETWORK, PIPELINE, Kind, NotDownloaded, download_command, find_model
 
 FAMILIES = ("vision", "reid", "report")
 ENGINES = ("none", "docker", "podman", "apptainer")
 ANSWER_SECONDS = 20  # that a remote or an engine is waited for
-TRAIN_IMAGES = {
-    reader: module.PUBLISHED["train"]
-    for reader, module in {
-        "prcc": prcc, "ltcc": ltcc, "ccvid": ccvid, "vc-clothes": vc_clothes, "last": last
-    }.items()
-}  # fmt: skip
-PIXELS = {"minicc": 96 * 48}
-USUAL_PIXELS = 256 * 128
 PNG_BYTES = 2.0  # a pixel of a variant, measured on MiniCC (docs/scale.md)
 MEMORY_GB = {"mini": 2, "hub": 20}
 """Main memory: MiniCC's stages peak at 1.1 GB (measured); 7 B parameters in half precision pass through 14 GB."""
@@ -196,7 +187,7 @@ def generated_bytes(params: Params, root: Path) -> float:
     for item in params.generated.values():
         dataset = params.datasets[item.dataset]
         images = _train_images(dataset, params, root / "data" / item.dataset)
-        total += images * (item.k or params.k) * PIXELS.get(dataset.reader, USUAL_PIXELS) * PNG_BYTES
+        total += images * (item.k or params.k) * find_reader(dataset.reader).pixels * PNG_BYTES
     return total
 
 
@@ -205,7 +196,7 @@ def _train_images(dataset: Dataset, params: Params, packed: Path) -> int:
         return int((load_manifest(packed)["split"] == "train").sum())
     if dataset.reader == "minicc":  # two outfits, as a subject has on cameras A, B and C
         return params.minicc.train_subjects * params.minicc.images_per_camera * 3
-    return TRAIN_IMAGES.get(dataset.reader, 0)
+    return find_reader(dataset.reader).published.get("train", 0)
 
 
 def check_weights(params: Params, engine: str) -> Iterator[Finding]:

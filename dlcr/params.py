@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from dlcr.runtime.registry import one_of
 
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -45,7 +47,7 @@ class Section(BaseModel):
 class Dataset(Section):
     """One dataset: which reader understands `source`, the folder that `prepare` reads."""
 
-    reader: Literal["minicc", "prcc", "ltcc", "ccvid", "vc-clothes", "last", "folder"]
+    reader: Annotated[str, AfterValidator(one_of("dlcr.data.readers"))]
     source: str
 
 
@@ -511,7 +513,7 @@ def _explain(error: ValidationError) -> str:
         return f"{key}: unknown key"
     if first["type"] == "missing":
         return f"{key}: missing key"
-    return f"{key}: {first['msg']}, found {first['input']!r}"
+    return f"{key}: {first['msg'].removeprefix('Value error, ')}, found {first['input']!r}"
 
 
 def _all_items(params: Params) -> dict[str, dict[str, Section]]:
@@ -601,12 +603,14 @@ def _broken_references(params: Params) -> list[str]:
 
 
 def _leaks(params: Params) -> list[str]:
-    """Public items that are made from private ones or from LTCC, each as `key: problem`."""
+    """Public items that are made from private ones or from data of which nothing may be passed on: `key: problem`."""
+    from dlcr.data.readers import find_reader  # with pandas
+
     private = _names(params.private)
     problems = [
-        f"datasets.{name}: LTCC may not be redistributed, it belongs in private.datasets"
+        f"datasets.{name}: {find_reader(dataset.reader).title} may not be redistributed, it belongs in private.datasets"
         for name, dataset in params.datasets.items()
-        if dataset.reader == "ltcc"
+        if not find_reader(dataset.reader).redistributable
     ]
     for section, fields in REFERENCES.items():
         for name, item in getattr(params, section).items():

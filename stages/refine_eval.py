@@ -21,9 +21,8 @@ import pandas as pd
 import torch
 import typer
 
-from dlcr.data import Generated, Images, load_manifest, open_generated, open_images
+from dlcr.data import Generated, Images, find_reader, load_manifest, open_generated, open_images
 from dlcr.evaluation import (
-    SINGLE_SHOT,
     TEST_SPLITS,
     Faces,
     GeffParameters,
@@ -208,7 +207,7 @@ def evaluate_seed(
             tables.append(per_query_table(case, result, test.rows, kind))
         if first:
             shown = details()
-            if inputs.faces is None and test.reader in SINGLE_SHOT:
+            if inputs.faces is None and find_reader(test.reader).single_shot:
                 scores[f"{setting}_single_shot"] = single_shot(*case.features, *case.labels, case.junk)
     return scores, pd.concat(tables), shown
 

@@ -3,7 +3,7 @@
 from dlcr.data.generated import Generated, open_generated
 from dlcr.data.images import Images, Masks, open_images, open_masks
 from dlcr.data.manifest import check_manifest, load_manifest, save_manifest
-from dlcr.data.readers import READERS, read_dataset
+from dlcr.data.readers import find_reader, read_dataset
 from dlcr.data.shards import (
     ALIGNMENT_SCHEMA,
     GENERATED_SCHEMA,
@@ -24,7 +24,6 @@ __all__ = [
     "GENERATED_SCHEMA",
     "IMAGE_SCHEMA",
     "MASK_SCHEMA",
-    "READERS",
     "Generated",
     "Images",
     "Masks",
@@ -32,6 +31,7 @@ __all__ = [
     "decode_grey",
     "decode_rgb",
     "encode_png",
+    "find_reader",
     "fingerprint",
     "folder_fingerprint",
     "load_manifest",

@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from dlcr.data.manifest import check_manifest, save_manifest
-from dlcr.data.readers.walk import raise_all
 from dlcr.data.shards import IMAGE_SCHEMA, decode_rgb, write_shard
+from dlcr.data.walk import raise_all
 from dlcr.runtime.progress import progress
 
 SHARD_ROWS = 4096

@@ -18,7 +18,6 @@ from dlcr.evaluation.geff import (
 from dlcr.evaluation.labels import SETTINGS, Labels
 from dlcr.evaluation.metrics import Scores, evaluate, evaluate_features
 from dlcr.evaluation.protocols import (
-    SINGLE_SHOT,
     TEST_SPLITS,
     SingleShot,
     compared_rows,
@@ -43,7 +42,6 @@ from dlcr.evaluation.statistics import Difference, Interval, bootstrap_interval,
 
 __all__ = [
     "SETTINGS",
-    "SINGLE_SHOT",
     "TEST_SPLITS",
     "Difference",
     "Faces",

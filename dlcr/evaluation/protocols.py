@@ -13,40 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from dlcr.data.readers import find_reader
 from dlcr.evaluation.labels import Labels
 from dlcr.evaluation.metrics import prepare_both, score_features
 from dlcr.runtime.seeds import seed_of
 
 TEST_SPLITS = ("gallery", "query", "query_sc")
-
-
-@dataclass(frozen=True)
-class Compared:
-    """Whose queries a setting takes, by split, and to which cameras, if not all, it restricts queries and gallery."""
-
-    splits: tuple[str, ...]
-    cameras: tuple[str, ...] = ()
-
-
-# By setting. PRCC and MiniCC: the gallery is camera A; camera C (query) shows other clothes, camera B (query_sc) the
-# same ones. Datasets without query_sc, LTCC and CCVID, have no "sc" setting.
-PROTOCOL = {
-    "cc": Compared(("query",)),
-    "sc": Compared(("query_sc",)),
-    "general": Compared(("query", "query_sc")),
-}
-# By reader, where it differs. VC-Clothes: people change clothes between cameras 3 and 4, and not between 2 and 3.
-PROTOCOLS = {
-    "vc-clothes": {
-        "cc": Compared(("query",), ("3", "4")),
-        "sc": Compared(("query",), ("2", "3")),
-        "general": Compared(("query",)),
-    }
-}
-# Of the query's subject CAL leaves out images of its camera alone here (`test` of Simple-CCReID test.py), whatever they
-# wear: the cameras make the setting.
-CAMERA_ALONE = ("vc-clothes",)
-SINGLE_SHOT = ("prcc", "minicc")  # readers of the datasets whose results are given single-shot too
 
 
 def compared_rows(manifest: pd.DataFrame, reader: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -62,7 +34,7 @@ def compared_rows(manifest: pd.DataFrame, reader: str) -> dict[str, tuple[np.nda
             raise ValueError(f"the manifest has no split {needed!r}: it has {', '.join(sorted(set(split)))}")
     clothes_known = (manifest["clothes"][np.isin(split, TEST_SPLITS)] != "").all()
     found = {}
-    for setting, compared in PROTOCOLS.get(reader, PROTOCOL).items():
+    for setting, compared in find_reader(reader).protocol.items():
         seen = np.isin(camera, compared.cameras) if compared.cameras else np.ones(len(manifest), dtype=bool)
         queries = np.flatnonzero(np.isin(split, compared.splits) & seen)
         gallery = np.flatnonzero((split == "gallery") & seen)
@@ -74,7 +46,7 @@ def compared_rows(manifest: pd.DataFrame, reader: str) -> dict[str, tuple[np.nda
 def junk_rule(setting: str, reader: str) -> str:
     """The setting of `evaluate` whose junk is removed in a setting of the reader's dataset: its own, or, where the
     cameras alone make the setting (VC-Clothes), "general"."""
-    return "general" if reader in CAMERA_ALONE else setting
+    return "general" if find_reader(reader).camera_alone else setting
 
 
 def tracklet_of(manifest: pd.DataFrame) -> np.ndarray:

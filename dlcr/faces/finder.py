@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dlcr.faces import insight, mini
+from dlcr.faces import insight
 from dlcr.runtime.checkpoint import model_fingerprint
 from dlcr.runtime.memory import Batch
 
@@ -40,6 +40,8 @@ def load_faces(source: str) -> FaceFinder:
     """
     if source.startswith(INSIGHTFACE):
         return FaceFinder(*insight.load(source.removeprefix(INSIGHTFACE)))
+    from dlcr.faces import mini  # with transformers: seconds
+
     return FaceFinder(*mini.load(source))
 
 

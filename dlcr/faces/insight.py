@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dlcr.faces.mini import MIN_SCORE
 from dlcr.runtime.determinism import thread_count
 
 if TYPE_CHECKING:
     from insightface.app import FaceAnalysis
 
+MIN_SCORE = 0.5  # a detection below it is no face: the package's default, and the mini model's
 PACKS = "~/.insightface/models"  # where the package keeps them
 DETECTION_SIZE = (640, 640)  # images are enlarged to it, black around them; the default of the release GEFF used
 TASKS = ("detection", "recognition")

@@ -17,9 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedConfig, PreTrainedModel, ResNetConfig, ResNetModel
 
+from dlcr.faces.insight import MIN_SCORE
 from dlcr.runtime.checkpoint import find_checkpoint, load_network, loading
-
-MIN_SCORE = 0.5  # a detection below it is no face, as is insightface's default
 
 
 class MiniFaceConfig(PreTrainedConfig):

@@ -2,8 +2,6 @@
 
 from dlcr.inpainting.alignment import align_set, alignment_judge
 from dlcr.inpainting.assign import assign_outfits
-from dlcr.inpainting.diffusion import load_inpainter
-from dlcr.inpainting.expander import Expander
 from dlcr.inpainting.generate import Counts, generate_set, plan_set
 from dlcr.inpainting.painters import Chunk, Painter, Sample, colour_painter, diffusion_painter, oracle_painter
 
@@ -23,3 +21,16 @@ __all__ = [
     "oracle_painter",
     "plan_set",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """`Expander` and `load_inpainter`, imported when they are asked for: diffusers takes seconds."""
+    if name == "Expander":
+        from dlcr.inpainting.expander import Expander
+
+        return Expander
+    if name == "load_inpainter":
+        from dlcr.inpainting.diffusion import load_inpainter
+
+        return load_inpainter
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

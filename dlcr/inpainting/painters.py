@@ -11,15 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dlcr.data import decode_rgb, encode_png
 from dlcr.data.shards import decode_grey
-from dlcr.inpainting.diffusion import Canvas
-from dlcr.inpainting.expander import Expander
 from dlcr.inpainting.quality import measure
 from dlcr.inpainting.recolour import recolour
+
+if TYPE_CHECKING:
+    from dlcr.inpainting.diffusion import Canvas
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ def diffusion_painter(model: str, settings: dict, masked: bool) -> Painter:
 
     settings: keyword arguments of `Expander`. The images and masks of a block are encoded once for its variants.
     """
+    from dlcr.inpainting.expander import Expander  # with diffusers: seconds
+
     expander = Expander(model, **settings)
     opened: dict[tuple[str, ...], tuple[_Block, Canvas | None]] = {}
 

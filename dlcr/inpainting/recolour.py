@@ -9,8 +9,6 @@ jitter would: the baseline knows no body parts. Lab values are those of D65 and 
 from __future__ import annotations
 
 import numpy as np
-import torch
-from kornia.color import lab_to_rgb, rgb_to_lab
 
 LIGHTNESS = (20.0, 85.0)
 CHROMA = 60.0
@@ -49,11 +47,17 @@ def draw_colour(seed: int) -> np.ndarray:
 
 def to_lab(pixels: np.ndarray) -> np.ndarray:
     """Pixels uint8 [N, 3] in sRGB to Lab, float32 [N, 3]."""
+    import torch
+    from kornia.color import rgb_to_lab
+
     columns = torch.from_numpy(pixels.astype(np.float32) / 255).T[:, :, None]
     return rgb_to_lab(columns)[:, :, 0].T.numpy()
 
 
 def to_rgb(lab: np.ndarray) -> np.ndarray:
     """Lab float32 [N, 3] to the nearest pixels uint8 [N, 3] in sRGB; what lies outside is clipped by channel."""
+    import torch
+    from kornia.color import lab_to_rgb
+
     columns = torch.from_numpy(lab).T[:, :, None]
     return np.rint(255 * lab_to_rgb(columns)[:, :, 0].T.numpy()).astype(np.uint8)

@@ -20,8 +20,8 @@ import pandas as pd
 from PIL import Image, UnidentifiedImageError
 
 from dlcr.data import GENERATED_SCHEMA, decode_rgb, encode_png, fingerprint, load_manifest, write_shard
-from dlcr.data.readers.walk import IMAGE_ENDINGS, raise_all
 from dlcr.data.shards import MEASURES, checksum, image_size, shard_paths
+from dlcr.data.walk import IMAGE_ENDINGS, raise_all
 from dlcr.inpainting.generate import file_name
 from dlcr.runtime.determinism import thread_count
 from dlcr.runtime.files import remove_leftovers

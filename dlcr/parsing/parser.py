@@ -19,9 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import binary_dilation
 
-from dlcr.parsing import huggingface, schp
 from dlcr.runtime.memory import Batch
 
 
@@ -63,6 +61,8 @@ def load_parser(model: str, labels: Mapping[str, str] | None = None) -> Parser:
     masks too (Sec. 3.1). Raises FileNotFoundError if the model isn't there, ValueError if it is not of a kind that can
     be used, if none of its labels is a garment, and for `labels` that name none of its labels or say nothing.
     """
+    from dlcr.parsing import huggingface, schp  # with transformers: seconds
+
     names, work = (schp if model.endswith(".onnx") else huggingface).load(model)
     names = {number: str(name) for number, name in names.items()}
     read_as = _read_as(model, names, labels or {})
@@ -124,6 +124,8 @@ def parse_clothes(parser: Parser, images: Sequence[np.ndarray], batch: int, dila
     """
     masks = [np.isin(labels, parser.clothes) for labels in label_maps(parser, images, batch)]
     if dilation:
+        from scipy.ndimage import binary_dilation
+
         masks = [binary_dilation(mask, np.ones((3, 3), bool), iterations=dilation) for mask in masks]
     return masks
 

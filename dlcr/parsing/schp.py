@@ -23,6 +23,7 @@ from torch.nn import functional
 from dlcr.parsing.batches import check_logits, in_parts
 from dlcr.runtime.checkpoint import device, loading
 from dlcr.runtime.determinism import thread_count
+from dlcr.runtime.weights import HUB_FILE
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -39,7 +40,6 @@ ATR = [
 ]
 # fmt: on
 MEAN, STD = (0.406, 0.456, 0.485), (0.225, 0.224, 0.229)  # blue, green, red, of values in [0, 1]
-HUB_FILE = re.compile(r"(?P<repository>\w[\w.-]*/[\w.-]+)@(?P<revision>[^@:]+):(?P<path>.+)")
 
 
 def load(model: str) -> tuple[dict[int, str], Callable[[Sequence[np.ndarray]], list[np.ndarray]]]:

@@ -13,21 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image
-from transformers import (
-    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
-    AutoConfig,
-    AutoModelForImageTextToText,
-    BatchFeature,
-    ProcessorMixin,
-)
 
 from dlcr.prompts.generation import asking, generate_texts, pad_on_the_left, require_chat_template
-from dlcr.prompts.processor import load_processor, margin_colour, pad_to_square
 from dlcr.runtime.checkpoint import find_checkpoint, load_network, loading
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import BatchFeature, ProcessorMixin
 
 
 @dataclass(frozen=True)
@@ -50,6 +46,10 @@ def load_describer(model: str) -> Describer:
     another kind, a chat model without chat template, an InstructBLIP whose files don't say which token stands for the
     image.
     """
+    from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig, AutoModelForImageTextToText
+
+    from dlcr.prompts.processor import load_processor, margin_colour
+
     checkpoint = find_checkpoint(model)
     with loading(model):
         config = AutoConfig.from_pretrained(checkpoint.location, **checkpoint.arguments())
@@ -104,6 +104,8 @@ def describe(
 
 def model_inputs(describer: Describer, images: Sequence[np.ndarray], question: str) -> BatchFeature:
     """What the model is given: its tokens [N, T], padded on the left, the pictures as it sees them, and masks."""
+    from dlcr.prompts.processor import pad_to_square
+
     prompt = _prompt(describer, question)
     bos = describer.processor.tokenizer.bos_token
     if describer.margin is not None:

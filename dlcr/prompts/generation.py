@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-import torch
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, TopPLogitsWarper
+from dlcr.runtime.memory import out_of_memory
+
+if TYPE_CHECKING:
+    import torch
 
 
-class SeededSampling(LogitsProcessor):
+class SeededSampling:
     """Turns greedy decoding into sampling with a random generator of its own for every row.
 
     Uses the Gumbel-max trick: the argmax of `log p + Gumbel noise` is a draw from p. torch.multinomial would
@@ -20,11 +23,16 @@ class SeededSampling(LogitsProcessor):
     """
 
     def __init__(self, seeds: Sequence[int], temperature: float, top_p: float) -> None:
+        import torch
+        from transformers import TopPLogitsWarper
+
         self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         self.temperature = temperature
         self.top_p = TopPLogitsWarper(top_p) if top_p < 1 else None
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        import torch
+
         where, scores = scores.device, scores.float().cpu() / self.temperature
         if self.top_p is not None:
             scores = self.top_p(input_ids.cpu(), scores)
@@ -47,6 +55,9 @@ def generate_texts(
     `inputs` are the model's inputs with `input_ids` [N, T], padded on the left if at all; `seeds` has N
     entries. Raises ValueError if it hasn't.
     """
+    import torch
+    from transformers import GenerationConfig, LogitsProcessorList
+
     prompts = inputs["input_ids"]
     if len(seeds) != len(prompts):
         raise ValueError(f"{len(prompts)} prompts need as many seeds, found {len(seeds)}")
@@ -78,7 +89,7 @@ def asking(model: str) -> Iterator[None]:
     """
     try:
         yield
-    except torch.OutOfMemoryError:
+    except out_of_memory():
         raise
     except Exception as error:  # as of `loading`: a missing package, features that don't match the tokens
         raise ValueError(f"{model}: cannot answer: {type(error).__name__}: {error}") from error

@@ -18,11 +18,9 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from dlcr.prompts.generation import asking, generate_texts, pad_on_the_left, require_chat_template
 from dlcr.prompts.items import (
@@ -40,6 +38,9 @@ from dlcr.runtime.checkpoint import find_checkpoint, load_network, loading
 from dlcr.runtime.files import write_json
 from dlcr.runtime.progress import progress
 from dlcr.runtime.seeds import seed_of
+
+if TYPE_CHECKING:
+    import torch
 
 ORIGINS = ("model", "parsed", "repaired", "vote", "empty")
 """How an outfit can have come about, see `Outfit`."""
@@ -96,6 +97,8 @@ def load_summarizer(model: str) -> Summarizer:
 
     Raises FileNotFoundError if it isn't there, ValueError if it can't be loaded whole or has no chat template.
     """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
     checkpoint = find_checkpoint(model)
     with loading(model):
         tokenizer = AutoTokenizer.from_pretrained(checkpoint.location, **checkpoint.arguments())

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from types import ModuleType
-
-import torch
+from typing import TYPE_CHECKING
 
 from dlcr.runtime.weights import NETWORK, Kind, NotDownloaded, download_command, find_model, loading
+
+if TYPE_CHECKING:
+    import torch
 
 COMPUTED = re.compile(r"(^|\.)(position_ids|inv_freq|masked_bias|num_batches_tracked)$")
 """Tensors that older checkpoints hold although a model computes or counts them itself."""
@@ -38,6 +40,8 @@ class Checkpoint:
         On a GPU the weights keep the type they were saved in; on a CPU they become float32, which is exact
         and as fast.
         """
+        import torch  # here and below: whoever only asks for fingerprints does not wait for it
+
         dtype = "auto" if torch.cuda.is_available() else torch.float32
         return {**self.arguments(), "use_safetensors": True, "dtype": dtype}
 
@@ -122,11 +126,15 @@ def _finite(values: torch.Tensor) -> bool:
     """Whether all are numbers, in one pass: the extremes of a tensor that holds a NaN are NaN."""
     if values.is_meta or not values.is_floating_point() or not values.numel():  # missing tensors can be left on "meta"
         return True
+    import torch
+
     return bool(torch.stack(torch.aminmax(values.detach())).isfinite().all())
 
 
 def device() -> torch.device:
     """The GPU if there is one, else the CPU."""
+    import torch
+
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 

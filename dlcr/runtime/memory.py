@@ -28,7 +28,7 @@ class Batch:
             part = items[len(results) : len(results) + self.size]
             try:
                 done = list(work(part))
-            except _out_of_memory() as error:
+            except out_of_memory() as error:
                 reason = str(error)
             else:
                 if len(done) != len(part):
@@ -51,7 +51,7 @@ class Batch:
         warnings.warn(f"out of GPU memory: batches of {failed} become batches of {self.size}", stacklevel=3)
 
 
-def _out_of_memory() -> tuple[type[BaseException], ...]:
+def out_of_memory() -> tuple[type[BaseException], ...]:
     """What PyTorch raises; nothing where PyTorch was never imported, as importing it takes seconds."""
     torch = sys.modules.get("torch")
     return () if torch is None else (torch.OutOfMemoryError,)

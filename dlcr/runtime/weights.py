@@ -10,6 +10,7 @@ a hub are loaded from the hub's cache as from any other folder: no library asks 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,10 +18,11 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
 import huggingface_hub
-import torch
 from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import GatedRepoError
 from safetensors import SafetensorError, safe_open
+
+from dlcr.runtime.memory import out_of_memory
 
 SETTINGS = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", "*.spm")
 """The small files of a model: configurations, vocabularies, chat templates; no Python, for its code is never run."""
@@ -28,6 +30,8 @@ TOKENIZERS = ("*tokenizer", "additional_chat_templates")
 """Folders in which processors with several tokenizers or templates keep them: InstructBLIP's is qformer_tokenizer."""
 UNUSED = ("*.bin", "*.ckpt", "*.pt", "*.pth", "*.h5", "*.msgpack", "*.onnx", "*.gguf", "*.non_ema.*")
 """What repositories hold besides the safetensors that are loaded."""
+HUB_FILE = re.compile(r"(?P<repository>\w[\w.-]*/[\w.-]+)@(?P<revision>[^@:]+):(?P<path>.+)")
+"""A single file of a repository, as parsers may be."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ def loading(model: str) -> Iterator[None]:
     """
     try:
         yield
-    except torch.OutOfMemoryError:
+    except out_of_memory():
         raise
     except GatedRepoError as error:
         raise FileNotFoundError(f"{model}: {gated(model.partition('@')[0])}") from error

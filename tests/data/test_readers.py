@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from dlcr.data import READERS, load_manifest, read_dataset, save_manifest
+from dlcr.data import load_manifest, read_dataset, save_manifest
 from dlcr.data.readers import prcc
+from dlcr.runtime.registry import entry_names
 
 PRCC_FILES = [
     "train/001/A_cropped_rgb001.jpg",
@@ -40,10 +41,10 @@ def _read(root: Path) -> pd.DataFrame:
 
 
 def test_unknown_dataset_and_folder(tmp_path: Path) -> None:
-    assert sorted(READERS) == ["ccvid", "folder", "last", "ltcc", "minicc", "prcc", "vc-clothes"]
+    assert entry_names("dlcr.data.readers") == ["ccvid", "folder", "last", "ltcc", "minicc", "prcc", "vc-clothes"]
     with pytest.raises(ValueError, match="no dataset reader 'market', expected one of ccvid, folder, last, ltcc,"):
         read_dataset("market", tmp_path)
-    for name in READERS:
+    for name in entry_names("dlcr.data.readers"):
         with pytest.raises(FileNotFoundError, match="nowhere"):
             read_dataset(name, tmp_path / "nowhere")
 

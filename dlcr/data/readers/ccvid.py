@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from dlcr.data.readers import walk
+from dlcr.data import walk
+from dlcr.data.reader import Reader
 
 LAYOUT = "CCVID/{train,query,gallery}.txt and CCVID/session<n>/<pid>_<camera>/<frame>.jpg"
 PUBLISHED = {"train": 118_613}
@@ -64,3 +65,6 @@ def _tracklet(
     if not rows:
         found.reject(folder, "a tracklet without frames")
     return rows
+
+
+READER = Reader("CCVID", read, PUBLISHED)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from dlcr.data import walk
 from dlcr.data.manifest import SPLITS, is_relative_path
-from dlcr.data.readers import walk
+from dlcr.data.reader import Reader
 
 NEEDED = ("image", "subject", "clothes", "camera", "split")
 OPTIONAL = ("tracklet", "frame")
@@ -102,3 +103,6 @@ def _row(row: dict) -> dict:
         "tracklet": row.get("tracklet", ""),
         "frame": int(frame) if frame.isdigit() else 0,
     }
+
+
+READER = Reader("folder", read)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from dlcr.data.readers import walk
+from dlcr.data import walk
+from dlcr.data.reader import Reader
 
 LAYOUT = "last/train/<pid>/*.jpg, last/{val,test}/query/<pid>_*.jpg and last/{val,test}/gallery/<pid>/*.jpg"
 PUBLISHED = {"train": 71_248, "query": 10_176, "gallery": 125_353}
@@ -62,3 +63,6 @@ def _images(folder: Path, root: Path, split: str, subject: str | None, found: wa
         clothes = f"{owner}-{fields[0]}_{fields[-1]}" if split == "train" else ""
         rows.append(walk.row(path, root, split, subject=owner, clothes=clothes, camera="", frame=0))
     return rows
+
+
+READER = Reader("LaST", read, PUBLISHED)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from dlcr.data.readers import walk
+from dlcr.data import walk
+from dlcr.data.reader import Reader
 
 LAYOUT = "LTCC_ReID/{train,query,test}/<pid>_<clothes>_c<camera>_<frame>.png"
 PUBLISHED = {"train": 9_576, "query": 493, "gallery": 7_050}
@@ -31,3 +32,6 @@ def read(root: Path) -> pd.DataFrame:
     return walk.read_flat(
         root, "LTCC", "LTCC_ReID", _SPLITS, _OTHERS, _NAME, "0001_1_c2_000003.png", labels_of, PUBLISHED, LAYOUT
     )
+
+
+READER = Reader("LTCC", read, PUBLISHED, redistributable=False)

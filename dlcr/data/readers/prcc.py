@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from dlcr.data.readers import walk
+from dlcr.data import walk
+from dlcr.data.reader import Reader
 
 LAYOUT = "prcc/rgb/{train,val}/<pid>/{A,B,C}_cropped_rgbNNN.jpg and prcc/rgb/test/{A,B,C}/<pid>/cropped_rgbNNN.jpg"
 PUBLISHED = {"train": 17_896, "val": 5_002, "gallery": 3_384, "query": 3_543, "query_sc": 3_873}
@@ -71,3 +72,7 @@ def _subjects(parent: Path, found: walk.Findings) -> list[Path]:
 def _row(path: Path, root: Path, subject: str, camera: str, split: str, frame: int) -> dict:
     clothes = f"{subject}-{'C' if camera == 'C' else 'AB'}"
     return walk.row(path, root, split, subject=subject, clothes=clothes, camera=camera, frame=frame)
+
+
+# The gallery is camera A; camera C (query) shows other clothes, camera B (query_sc) the same ones.
+READER = Reader("PRCC", read, PUBLISHED, single_shot=True)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from dlcr.data.readers import walk
+from dlcr.data import walk
+from dlcr.data.reader import Compared, Reader
 
 LAYOUT = "VC-Clothes/{train,query,gallery}/<pid>-<camera>-<clothes>-<number>.jpg"
 PUBLISHED = {"train": 9_449, "query": 1_020, "gallery": 8_591}
@@ -35,3 +36,18 @@ def read(root: Path) -> pd.DataFrame:
     return walk.read_flat(
         root, "VC-Clothes", "VC-Clothes", _SPLITS, (), _NAME, "0001-01-02-03.jpg", labels_of, PUBLISHED, LAYOUT
     )
+
+
+# People change clothes between cameras 3 and 4, and not between 2 and 3. Of the subject of a query CAL leaves out images
+# of its own camera alone, whatever they wear (`test` of Simple-CCReID test.py).
+READER = Reader(
+    "VC-Clothes",
+    read,
+    PUBLISHED,
+    protocol={
+        "cc": Compared(("query",), ("3", "4")),
+        "sc": Compared(("query",), ("2", "3")),
+        "general": Compared(("query",)),
+    },
+    camera_alone=True,
+)
