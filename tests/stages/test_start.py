@@ -5,7 +5,10 @@ import sys
 
 import pytest
 
-SLOW = "torch transformers diffusers kornia accelerate dvclive scipy sklearn onnxruntime insightface matplotlib".split()
+SLOW = [
+    *("torch", "transformers", "diffusers", "kornia", "accelerate", "dvclive", "scipy", "sklearn", "onnxruntime"),
+    *("insightface", "matplotlib"),
+]
 
 
 @pytest.mark.parametrize(

@@ -38,8 +38,8 @@ def read(root: Path) -> pd.DataFrame:
     )
 
 
-# People change clothes between cameras 3 and 4, and not between 2 and 3. Of the subject of a query CAL leaves out images
-# of its own camera alone, whatever they wear (`test` of Simple-CCReID test.py).
+# People change clothes between cameras 3 and 4, and not between 2 and 3. CAL leaves out the images of a query's subject
+# on the query's camera alone, whatever they wear (`test` of Simple-CCReID test.py).
 READER = Reader(
     "VC-Clothes",
     read,
