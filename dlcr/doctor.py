@@ -151,7 +151,7 @@ def check_gpu(engine: str, large: bool, root: Path) -> Finding:
 
 def check_dtype(params: Params) -> Iterator[Finding]:
     """Whether this machine computes in the inpainter's type, where it inpaints; half precision is for GPUs."""
-    made = [*params.generated.values(), *params.queries.values()]
+    made = params.generated.values()
     diffused = any(item.kind in ("inpainting", "standard") for item in made)
     if diffused and params.inpaint.dtype == "float16" and not NVIDIA.exists():
         yield Finding("inpaint.dtype", "problem", "float16 needs a GPU", "write bfloat16 or float32 in params.yaml")
@@ -186,17 +186,19 @@ def generated_bytes(params: Params, root: Path) -> float:
     total = 0.0
     for item in params.generated.values():
         dataset = params.datasets[item.dataset]
-        images = _train_images(dataset, params, root / "data" / item.dataset)
+        images = _images(dataset, item.split, params, root / "data" / item.dataset)
         total += images * (item.k or params.k) * find_reader(dataset.reader).pixels * PNG_BYTES
     return total
 
 
-def _train_images(dataset: Dataset, params: Params, packed: Path) -> int:
+def _images(dataset: Dataset, split: str, params: Params, packed: Path) -> int:
     if (packed / "manifest.parquet").is_file():
-        return int((load_manifest(packed)["split"] == "train").sum())
-    if dataset.reader == "minicc":  # two outfits, as a subject has on cameras A, B and C
-        return params.minicc.train_subjects * params.minicc.images_per_camera * 3
-    return find_reader(dataset.reader).published.get("train", 0)
+        return int((load_manifest(packed)["split"] == split).sum())
+    if dataset.reader == "minicc":  # people to train with are on cameras A, B and C, queries on C
+        sizes = params.minicc
+        people = {"train": 3 * sizes.train_subjects, "query": sizes.test_subjects}
+        return people[split] * sizes.images_per_camera
+    return find_reader(dataset.reader).published.get(split, 0)
 
 
 def check_weights(params: Params, engine: str) -> Iterator[Finding]:

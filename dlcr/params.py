@@ -31,10 +31,9 @@ REFERENCES = {
     "discriminators": {"dataset": "datasets", "generated": "generated"},
     "generated": {"dataset": "datasets", "outfits": "outfits", "discriminator": "discriminators"},
     "imported": {"dataset": "datasets"},
-    "queries": {"dataset": "datasets", "outfits": "outfits"},
     "runs": {"dataset": "datasets", "model": "train", "generated": "generated"},
     "faces": {"dataset": "datasets"},
-    "evaluations": {"run": "runs", "dataset": "datasets", "queries": "queries", "faces": "faces"},
+    "evaluations": {"run": "runs", "dataset": "datasets", "queries": "generated", "faces": "faces"},
 }
 
 
@@ -153,11 +152,12 @@ class Inpaint(Section):
 
 
 class GeneratedSet(Section):
-    """K variants of every training image.
+    """K variants of every training image, or of every query for prediction refinement (Sec. 3.2.2): `split`.
 
     Kinds: `inpainting` fills the masks; `standard` is image to image without a mask, with `strength`; `colour`
     recolours the masked clothes; `oracle` renders the truth (MiniCC). `discriminator` guides the sampler with `weight`
-    at timesteps t with times[0] < t <= times[1] (Sec. 12), or is none. `k` replaces the profile's.
+    at timesteps t with times[0] < t <= times[1] (Sec. 12), or is none. `k` replaces the profile's, `steps` and
+    `size` those of section inpaint.
     """
 
     dataset: Name
@@ -167,7 +167,10 @@ class GeneratedSet(Section):
     discriminator: Name
     weight: Annotated[float, Field(ge=0)] = 1.0
     times: tuple[Annotated[int, Field(ge=0)], Positive] = (200, 1000)
+    split: Literal["train", "query"] = "train"
     k: Positive | None = None
+    steps: Positive | None = None
+    size: Size | None = None
 
 
 class Discriminator(Section):
@@ -214,18 +217,6 @@ class Quality(Section):
     def minimum(self) -> dict[str, float]:
         """The thresholds by measure."""
         return {name: getattr(self, f"min_{name}") for name in ("change", "seam", "spread", "smoothness", "alignment")}
-
-
-class QuerySet(Section):
-    """Inpainted variants of the queries for prediction refinement (Sec. 3.2.2): l = `variants`, with fewer `steps`."""
-
-    dataset: Name
-    outfits: Name
-    kind: Literal["inpainting", "oracle"]
-    split: Literal["query"]
-    variants: Positive
-    steps: Positive
-    size: Size
 
 
 class Train(Section):
@@ -311,7 +302,7 @@ class Geff(Section):
 
 
 class Evaluation(Section):
-    """A run's model on a dataset's queries and gallery; `queries` names a query set for refinement, or none.
+    """A run's model on a dataset's queries and gallery; `queries` names a set of the queries' variants, or none.
 
     `faces` names the faces that GEFF adds to the model, or none. `rerank`: k-reciprocal re-ranking too, whose time and
     memory grow with the square of the test set.
@@ -397,7 +388,6 @@ class Items(Section):
     discriminators: dict[Name, Discriminator]
     generated: dict[Name, GeneratedSet]
     imported: dict[Name, Imported]
-    queries: dict[Name, QuerySet]
     faces: dict[Name, Faces]
     runs: dict[Name, Run]
     evaluations: dict[Name, Evaluation]
@@ -522,10 +512,10 @@ def _all_items(params: Params) -> dict[str, dict[str, Section]]:
 
 
 def _names(items: Items) -> dict[str, set[str]]:
-    """By section the names that other items use; that of a query set is its folder under generated/."""
+    """By section the names that other items use."""
     names = {section: set(getattr(items, section)) for section in Items.model_fields}
     names["generated"] |= names["imported"]
-    return names | {"queries": {f"queries-{name}" for name in items.queries}}
+    return names
 
 
 def _names_used_twice(params: Params) -> list[str]:
@@ -543,7 +533,7 @@ def _broken_references(params: Params) -> list[str]:
     items, public, private = _all_items(params), _names(params), _names(params.private)
     sections = {section: public[section] | private[section] for section in public}
     sections |= {"train": set(params.train), "describers": set(params.models.describers)}
-    for section in ("discriminators", "generated", "queries", "faces"):
+    for section in ("discriminators", "generated", "faces"):
         sections[section].add("none")
     problems = []
 
@@ -576,6 +566,14 @@ def _broken_references(params: Params) -> list[str]:
         if item.times[0] >= item.times[1]:
             key = _key(params, "generated", name)
             problems.append(f"{key}.times: expected two rising timesteps, found {list(item.times)}")
+    splits = {name: item.split for name, item in items["generated"].items()} | dict.fromkeys(items["imported"], "train")
+    of = {"discriminators": ("generated", "train"), "runs": ("generated", "train"), "evaluations": ("queries", "query")}
+    for section, (field, split) in of.items():
+        for name, item in items[section].items():
+            wanted = getattr(item, field)
+            if splits.get(wanted, split) != split:
+                key = _key(params, section, name)
+                problems.append(f"{key}.{field}: {wanted!r} has variants of split {splits[wanted]}, expected {split}")
     for name in set(items["imported"]) & set(items["generated"]):
         problems.append(f"imported.{name}: generated has an item of that name too")
     check("models.judge", params.models.judge, "describers")

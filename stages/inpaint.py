@@ -1,7 +1,6 @@
 """Stage inpaint: K variants of every training image, or l of every query, in other clothes IDs' outfits (Sec. 3.1).
 
-    python -m stages.inpaint NAME              # a key of params.generated -> generated/NAME
-    python -m stages.inpaint NAME --queries    # a key of params.queries -> generated/queries-NAME
+    python -m stages.inpaint NAME      # a key of params.generated -> generated/NAME
 
 Kinds: `inpainting` fills the clothes mask; `standard` repaints the whole image; `colour` recolours the mask; `oracle`
 renders the true outfit, which only MiniCC knows.
@@ -12,7 +11,6 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import pandas as pd
@@ -32,7 +30,7 @@ from dlcr.inpainting import (
     oracle_painter,
     plan_set,
 )
-from dlcr.params import GeneratedSet, Params, QuerySet, load_params, lookup
+from dlcr.params import GeneratedSet, Params, load_params, lookup
 from dlcr.runtime import determinism, timing
 from dlcr.runtime.checkpoint import model_fingerprint
 from dlcr.runtime.stage import run_stage
@@ -41,19 +39,15 @@ app = typer.Typer(add_completion=False)
 
 
 @app.command()
-def main(name: str, queries: Annotated[bool, typer.Option(help="NAME is a key of params.queries.")] = False) -> None:
+def main(name: str) -> None:
     """Make the generated set NAME."""
     params = load_params()
+    entry = lookup(params.generated, "generated", name)
     determinism.set_up()
-    if queries:
-        entry = lookup(params.queries, "queries", name)
-        folder, split, k = Path("generated", f"queries-{name}"), entry.split, entry.variants
-    else:
-        entry = lookup(params.generated, "generated", name)
-        folder, split, k = Path("generated", name), "train", entry.k or params.k
+    folder, k = Path("generated", name), entry.k or params.k
     start = time.monotonic()
     rows = load_manifest(Path("data", entry.dataset))
-    rows = rows[rows["split"] == split]
+    rows = rows[rows["split"] == entry.split]
     images = open_images(Path("data", entry.dataset, "images"))
     masks = open_masks(Path("masks", entry.dataset))
     prompts = pd.read_parquet(Path("outfits", f"{entry.outfits}.parquet")).set_index("clothes")["prompt"].to_dict()
@@ -81,7 +75,7 @@ def main(name: str, queries: Annotated[bool, typer.Option(help="NAME is a key of
         shutil.rmtree(folder / ALIGNMENT, ignore_errors=True)
 
 
-def choose_painter(params: Params, entry: GeneratedSet | QuerySet) -> tuple[Callable[[], Painter], dict]:
+def choose_painter(params: Params, entry: GeneratedSet) -> tuple[Callable[[], Painter], dict]:
     """What makes the set's painter, and plain data that says what paints (the same for every k)."""
     identity = {"kind": entry.kind, "dataset": entry.dataset, "outfits": entry.outfits, "seed": params.seed}
     if entry.kind == "oracle":
@@ -94,12 +88,11 @@ def choose_painter(params: Params, entry: GeneratedSet | QuerySet) -> tuple[Call
     if entry.kind == "colour":
         return colour_painter, identity
     settings = params.inpaint.model_dump(exclude={"block"})
-    if isinstance(entry, QuerySet):
-        settings |= {"steps": entry.steps, "size": entry.size}
+    settings |= {key: value for key, value in (("steps", entry.steps), ("size", entry.size)) if value}
     if entry.kind == "standard":
         settings |= {"strength": entry.strength}
     identity |= {"model": model_fingerprint(params.models.inpainter)} | settings | {"size": list(settings["size"])}
-    if isinstance(entry, GeneratedSet) and entry.discriminator != "none":
+    if entry.discriminator != "none":
         guide = {"weight": entry.weight, "times": entry.times}
         discriminator = str(Path("discriminators", entry.discriminator))
         identity |= guide | {"times": list(entry.times), "discriminator": model_fingerprint(discriminator)}

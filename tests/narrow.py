@@ -23,7 +23,7 @@ def keep_rows(params: dict, a1: list[str], generated: list[str]) -> None:
         item = params[section][name] if section in REFERENCES and name != "none" else {}
         for field in item.keys() & REFERENCES.get(section, {}).keys():
             target = REFERENCES[section][field]
-            needed |= {(target, item[field].removeprefix("queries-" if target == "queries" else ""))} - found
+            needed |= {(target, item[field])} - found
     for section in REFERENCES:
         params[section] = {name: item for name, item in params[section].items() if (section, name) in found}
 

@@ -174,8 +174,7 @@ def test_names_that_cannot_be_a_set(workplace: Path, name: str) -> None:
     [
         ("minicc", "guided", "the pipeline makes it (generated.guided of params.yaml); choose another"),
         ("ltcc", "ltcc-inpainting", "the pipeline makes it (private.generated.ltcc-inpainting of params.yaml)"),
-        ("minicc", "queries-mine", "the pipeline makes generated/queries-*"),
-        ("minicc", "queries-minicc", "the pipeline makes generated/queries-*"),
+        ("minicc", "queries-minicc", "the pipeline makes it (generated.queries-minicc of params.yaml)"),
     ],
 )
 def test_names_of_sets_that_the_pipeline_makes(

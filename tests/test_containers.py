@@ -81,7 +81,7 @@ def test_engine_none_runs_the_command_itself(root: Path) -> None:
 
 def test_a_stage_takes_the_name_of_its_item_from_dvc(root: Path) -> None:
     for stage, name in {"train@k-2.a_b": "k-2.a_b", "../dvc.yaml:inpaint@1": "1"}.items():
-        assert words_of(run(root, "reid", "echo", "@item", "--queries", DVC_STAGE=stage)) == [f"{name} --queries"]
+        assert words_of(run(root, "reid", "echo", "@item", "--more", DVC_STAGE=stage)) == [f"{name} --more"]
         assert words_of(run(root, "reid", "x", "@item", DLCR_ENGINE="docker", DVC_STAGE=stage))[-2:] == ["x", name]
 
 

@@ -145,7 +145,7 @@ def test_half_precision_needs_a_gpu(root: Path, repository: Path) -> None:
     params = profile(repository, "prcc")
     (found,) = doctor.check_dtype(params)
     assert (found.state, found.found) == ("problem", "float16 needs a GPU")
-    colour = {"generated": {"colour": params.generated["colour"]}, "queries": {}}
+    colour = {"generated": {"colour": params.generated["colour"]}}
     assert list(doctor.check_dtype(params.model_copy(update=colour))) == []
     for name in ("minicc", "smoke"):
         assert list(doctor.check_dtype(profile(repository, name))) == []
@@ -162,10 +162,10 @@ def test_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_bytes_of_generated_sets(root: Path, repository: Path) -> None:
     """Before `prepare` by the published counts, afterwards by the images that are there."""
     smoke = profile(repository, "smoke")
-    assert doctor.generated_bytes(smoke, root) == (2 + 2 + 2 + 1) * 36 * 96 * 48 * 2
+    assert doctor.generated_bytes(smoke, root) == ((2 + 2 + 2 + 1) * 36 + 2 * 12) * 96 * 48 * 2
     prcc = profile(repository, "prcc")
-    variants = sum(item.k or prcc.k for item in prcc.generated.values())
-    assert doctor.generated_bytes(prcc, root) == variants * 17_896 * 256 * 128 * 2
+    variants = sum(item.k or prcc.k for item in prcc.generated.values() if item.split == "train")
+    assert doctor.generated_bytes(prcc, root) == (variants * 17_896 + 6 * 3_543) * 256 * 128 * 2
     row = {"image_id": "a", "subject": "1", "clothes": "1", "camera": "A", "split": "train", "tracklet": "", "frame": 0}
     save_manifest(pd.DataFrame([row | {"width": 48, "height": 96}]), root / "data" / "minicc" / "manifest.parquet")
     assert doctor.generated_bytes(smoke, root) == 7 * 96 * 48 * 2

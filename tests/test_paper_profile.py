@@ -96,12 +96,12 @@ def narrow(params: dict, repository: Path) -> dict:
         entry |= {"model": f"{entry.get('model', name)}-mini", "settings": weights, "size": [96, 48], "epochs": 1}
         entry |= {"identities": 2, "images": 2, "precision": "float32", "milestones": []}
     for items in (params, params["private"]):
-        for item in items["queries"].values():
-            item |= {"variants": 2, "steps": 1, "size": [96, 48]}
+        for item in items["generated"].values():
+            item |= {"k": 2, "steps": 1, "size": [96, 48]} if item.get("split") == "query" else {}
     others = tuple(start for start in DATASETS.values() if start)
     for section, kept in (("generated", {"inpainting"}), ("runs", {"baseline", "progressive"})):
         items = params[section].items()
-        params[section] = {name: item for name, item in items if name in kept or name.startswith(others)}
+        params[section] = {name: item for name, item in items if name in kept or name.startswith((*others, "queries-"))}
     items = params["evaluations"].items()
     params["evaluations"] = {name: item for name, item in items if item["run"] in params["runs"]}
     params["discriminators"] = {}
@@ -156,7 +156,6 @@ def test_five_datasets_from_their_folders_to_the_tables(project: Path, repositor
         run(parse, name)
         run(describe, name)
         run(summarize, name)
-        run(inpaint, name, "--queries")
     for name in loaded.generated:
         run(inpaint, name)
     for name in loaded.runs:

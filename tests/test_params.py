@@ -38,7 +38,7 @@ def test_paper_values_of_profile_prcc(repository: Path) -> None:
         (768, 256),
         7.5,
     )
-    assert (params.queries["prcc"].variants, params.queries["prcc"].steps, params.refine.m) == (6, 10, 5)
+    assert (params.generated["queries-prcc"].k, params.generated["queries-prcc"].steps, params.refine.m) == (6, 10, 5)
     cal = params.train["cal"]
     assert (cal.identities * cal.images, cal.size) == (32, (384, 192))
     assert (cal.epochs, cal.milestones, cal.progressive_every) == (60, [20, 40], 5)
@@ -152,7 +152,11 @@ def test_private_items_are_found_in_their_sections_and_written_once(repository: 
         ("descriptions", "ltcc", "descriptions.ltcc: made from private dataset 'ltcc', it belongs in private.descr"),
         ("outfits", "ltcc", "outfits.ltcc: made from private descriptions 'ltcc', it belongs in private.outfits"),
         ("generated", "ltcc-inpainting", "generated.ltcc-inpainting: made from private dataset 'ltcc', it belongs"),
-        ("queries", "ltcc", "queries.ltcc: made from private dataset 'ltcc', it belongs in private.queries"),
+        (
+            "generated",
+            "queries-ltcc",
+            "generated.queries-ltcc: made from private dataset 'ltcc', it belongs",
+        ),
         ("runs", "ltcc-progressive", "runs.ltcc-progressive: made from private dataset 'ltcc', it belongs"),
         ("evaluations", "ltcc-baseline-on-prcc", "evaluations.ltcc-baseline-on-prcc: made from private run 'ltcc-bas"),
     ],
@@ -220,6 +224,16 @@ def written(folder: Path, content: dict) -> Path:
         ),
         ("discriminators.minicc.generated", "guided", "discriminators.minicc.generated: it needs a set that exists"),
         ("discriminators.minicc.generated", "none", "discriminators.minicc.generated: it needs a set that exists"),
+        (
+            "runs.paired.generated",
+            "queries-minicc",
+            "runs.paired.generated: 'queries-minicc' has variants of split q",
+        ),
+        (
+            "evaluations.paired.queries",
+            "random",
+            "paired.queries: 'random' has variants of split train, expected q",
+        ),
         ("imported.random", {"dataset": "minicc"}, "imported.random: generated has an item of that name too"),
         ("quality.min_alignment", 0.5, "quality.min_alignment: needs `alignment: true`"),
         ("quality.min_seam", 1.5, "quality.min_seam: "),

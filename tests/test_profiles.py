@@ -17,7 +17,6 @@ FOLDERS = {
     "outfits": ["outfits/{}.parquet"],
     "discriminators": ["discriminators/{}"],
     "generated": ["generated/{}"],
-    "queries": ["generated/queries-{}"],
     "faces": ["faces/{}"],
     "runs": ["runs/{}"],
     "evaluations": ["evaluations/{}"],

@@ -62,7 +62,7 @@ def try_first(clone: Path, rows: list[str], generated: list[str]) -> None:
     for entry in params["train"].values():
         entry["settings"] |= {"clothes_from_epoch": 0}
         entry |= {"size": [64, 32], "epochs": 1, "milestones": [], "identities": 2, "images": 2}
-    params["queries"]["prcc"] |= {"variants": 2, "steps": 2, "size": [64, 32]}
+    params["generated"]["queries-prcc"] |= {"k": 2, "steps": 2, "size": [64, 32]}
     params["report"] |= {"bootstrap": 20, "mark": "smoke"}
     (clone / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
 
@@ -125,7 +125,6 @@ def every_stage(clone: Path) -> list[str]:
         ("inpaint", [name for name in params.generated if name not in guided]),
         ("discriminate", params.discriminators),
         ("inpaint", guided),
-        ("inpaint --queries", params.queries),
         ("train", params.runs),
         ("refine_eval", params.evaluations),
     ]

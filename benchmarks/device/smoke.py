@@ -23,7 +23,7 @@ import torch
 
 from benchmarks.device import compare
 from benchmarks.device.results import Results
-from dlcr.params import GeneratedSet, Params, QuerySet, load_params
+from dlcr.params import Params, load_params
 
 ROOT = Path(__file__).resolve().parents[2]
 FEW = {
@@ -44,7 +44,6 @@ class Step(NamedTuple):
     name: str
     output: str
     compare: Callable[[Path, Path], dict]
-    queries: bool = False
 
 
 def run(results: Results, tiny: bool) -> None:
@@ -87,9 +86,9 @@ def work_folder(folder: Path) -> Path:
 def list_steps(params: Params, keep: dict[str, list[str]], cpu: Path) -> list[Step]:
     """The stages in their order: a discriminator after the sets that it may learn from, before those that it guides."""
 
-    def paint(entry: GeneratedSet | QuerySet, name: str, folder: str) -> Step:
-        holes = cpu / "masks" / entry.dataset
-        return Step("inpaint", name, folder, partial(compare.variants, masks=holes), isinstance(entry, QuerySet))
+    def paint(name: str) -> Step:
+        masks = cpu / "masks" / params.generated[name].dataset
+        return Step("inpaint", name, f"generated/{name}", partial(compare.variants, masks=masks))
 
     sets = {name: params.generated[name] for name in keep["generated"]}
     guided = [name for name, entry in sets.items() if entry.discriminator != "none"]
@@ -99,10 +98,9 @@ def list_steps(params: Params, keep: dict[str, list[str]], cpu: Path) -> list[St
         *(Step("parse", name, f"masks/{name}", compare.masks) for name in keep["datasets"]),
         *(Step("describe", name, f"descriptions/{name}.parquet", responses) for name in params.descriptions),
         *(Step("summarize", name, f"outfits/{name}.parquet", prompts) for name in params.outfits),
-        *(paint(sets[name], name, f"generated/{name}") for name in sets if name not in guided),
+        *(paint(name) for name in sets if name not in guided),
         *(Step("discriminate", name, f"discriminators/{name}", compare.weights) for name in keep["discriminators"]),
-        *(paint(sets[name], name, f"generated/{name}") for name in guided),
-        *(paint(entry, name, f"generated/queries-{name}") for name, entry in params.queries.items()),
+        *(paint(name) for name in guided),
         *(Step("faces", name, f"faces/{name}", compare.faces) for name in params.faces),
         *(Step("train", name, f"runs/{name}", compare.trainings) for name in keep["runs"]),
         *(Step("refine_eval", name, f"evaluations/{name}", compare.evaluations) for name in keep["evaluations"]),
@@ -143,7 +141,7 @@ def compared(step: Step, cpu: Path, gpu: Path, facts: dict, problem: str | None)
 
 
 def send(process: subprocess.Popen, step: Step, folder: Path) -> None:
-    job = {"folder": str(folder), "stage": step.stage, "name": step.name, "queries": step.queries}
+    job = {"folder": str(folder), "stage": step.stage, "name": step.name}
     process.stdin.write(json.dumps(job) + "\n")
     process.stdin.flush()
 

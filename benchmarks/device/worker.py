@@ -1,7 +1,7 @@
 """Runs stages in one process: python -m benchmarks.device.worker [--pretend]; a line of JSON in and one out for each.
 
-In: {"folder": where, "stage": its module, "name": the item, "queries": true or false}. Out: {"seconds": ..., "error":
-what went wrong, or null} and peaks of memory. What stages print goes to stderr.
+In: {"folder": where, "stage": its module, "name": the item}. Out: {"seconds": ..., "error": what went wrong, or
+null} and peaks of memory. What stages print goes to stderr.
 """
 
 import json
@@ -33,7 +33,7 @@ def work(job: dict, pretend: bool) -> dict:
     try:
         stage = import_module(f"stages.{job['stage']}").main
         with PretendedGpu() if pretend else nullcontext():
-            stage(job["name"], **({"queries": True} if job["queries"] else {}))
+            stage(job["name"])
     except Exception as raised:
         traceback.print_exc()
         error = f"{type(raised).__name__}: {raised}"

@@ -119,7 +119,7 @@ def _metric_name(column: str, value: object) -> str:
 
 def open_sets(root: Path, params: Params) -> dict[str, Generated]:
     """The profile's generated sets that have been made, with the quality gate on them."""
-    names = [*params.generated, *params.imported, *(f"queries-{name}" for name in params.queries)]
+    names = [*params.generated, *params.imported]
     folders = {name: root / "generated" / name for name in names}
     minimum = params.quality.minimum()
     return {name: open_generated(folder, minimum) for name, folder in folders.items() if folder.is_dir()}

@@ -61,13 +61,13 @@ def departures(params: Params) -> dict[str, list]:
         ("denoising steps", "50 (Sec. 16)", str(inpaint.steps), inpaint.steps == 50),
         ("guidance scale", "7.5 (release only)", str(inpaint.guidance), inpaint.guidance == 7.5),
         ("generated size", "768 x 256 (Sec. 16)", _size(inpaint.size), tuple(inpaint.size) == (768, 256)),
-        ("l, variants a query", "6", *_asked(queries, "variants", 6)),
+        ("l, variants a query", "6", *_asked(queries, "k", 6)),
         ("denoising steps of queries", "10 (Sec. 16)", *_asked(queries, "steps", 10)),
         (
             "generated size of queries",
             "384 x 128 (Sec. 16: half)",
-            "not run" if queries is None else _size(queries.size),
-            queries is not None and tuple(queries.size) == (384, 128),
+            "not run" if queries is None else _size(queries["size"]),
+            queries is not None and tuple(queries["size"]) == (384, 128),
         ),
         ("m, gallery images that vote", "5", str(params.refine.m), params.refine.m == 5),
         ("image size of the model", "384 x 192", _size(train.size), tuple(train.size) == (384, 192)),
@@ -104,13 +104,17 @@ def _describer(params: Params, outfits: str) -> str:
     return params.models.describers[params.descriptions[params.outfits[outfits].descriptions].describer]
 
 
-def _queries(params: Params):
+def _queries(params: Params) -> dict | None:
+    """k, steps and size of the query variants behind row 6 of Table A1; None if it has none."""
     name = params.evaluations[params.report.a1["6"].split("/")[0]].queries if "6" in params.report.a1 else "none"
-    return None if name == "none" else params.queries[name.removeprefix("queries-")]
+    if name == "none":
+        return None
+    made, inpaint = params.generated[name], params.inpaint
+    return {"k": made.k or params.k, "steps": made.steps or inpaint.steps, "size": made.size or inpaint.size}
 
 
-def _asked(queries, key: str, paper: int) -> tuple[str, bool]:
-    return ("not run", False) if queries is None else (str(getattr(queries, key)), getattr(queries, key) == paper)
+def _asked(queries: dict | None, key: str, paper: int) -> tuple[str, bool]:
+    return ("not run", False) if queries is None else (str(queries[key]), queries[key] == paper)
 
 
 def _is_diffusion(name: str) -> bool:

@@ -199,8 +199,6 @@ def _keep(found: _Lineage, kept: dict, key: str, value: object, stage: str) -> N
 def _facts(timings: pd.DataFrame, stage: str, ablation: str) -> dict:
     """Seconds, machine and cost of a stage of dvc.lock, None where this machine has no record of them."""
     kind, _, name = stage.removeprefix("private-").partition("@")
-    if kind == "inpaint-queries":
-        kind, name = "inpaint", f"queries-{name}"
     facts: dict = {}
     for one in (name, f"{name}.{ablation}") if ablation and kind == "train" else (name,):
         rows = timings[(timings["stage"] == kind) & (timings["name"] == one)]

@@ -66,7 +66,7 @@ def oracle_of(root: Path, params: Params, generated: str) -> str | None:
         name
         for name, item in sorted(params.generated.items())
         if item.kind == "oracle"
-        and (item.dataset, item.outfits) == (wanted.dataset, wanted.outfits)
+        and (item.dataset, item.outfits, item.split) == (wanted.dataset, wanted.outfits, wanted.split)
         and (root / "generated" / name).is_dir()
     )
     return next(same, None)

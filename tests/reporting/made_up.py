@@ -47,9 +47,9 @@ def make_pipeline(root: Path, params: Params, missing: tuple[str, ...] = ()) -> 
     make_texts(root, params, manifests[report.dataset])
     for name in sorted({report.samples, "oracle", *report.ways.values(), *report.t1.values()} & {*params.generated}):
         make_set(root, name, manifests[params.generated[name].dataset])
-    for name, item in params.queries.items():
-        if item.dataset in manifests:
-            make_set(root, f"queries-{name}", manifests[item.dataset], item.variants, "query")
+    for name, item in params.generated.items():
+        if item.split == "query" and item.dataset in manifests:
+            make_set(root, name, manifests[item.dataset], item.k, "query")
     for name, evaluation in params.evaluations.items():
         ablations = params.train[params.runs[evaluation.run].model].ablations
         for part in () if name in missing else ablations or [""]:
@@ -59,7 +59,7 @@ def make_pipeline(root: Path, params: Params, missing: tuple[str, ...] = ()) -> 
             make_evaluation(folder, ids, gallery, manifest, TOP1.get(name, 0.5), params.seeds)
             make_history(root / "runs" / evaluation.run / part, params.seeds)
             if evaluation.queries != "none":
-                variants = params.queries[evaluation.queries.removeprefix("queries-")].variants
+                variants = params.generated[evaluation.queries].k
                 make_votes(folder, ids, gallery, variants, params.refine.m)
             if evaluation.faces == "none":
                 make_features(folder, pd.concat([queries, gallery]))

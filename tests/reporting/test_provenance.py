@@ -46,7 +46,7 @@ def pipeline() -> dict:
         "describe@minicc": stage(data, texts, {"seed": 0}),
         "summarize@minicc": stage(texts, outfits, {"seed": 0}),
         "inpaint@inpainting": stage(data | masks | outfits | sources, made, {"k": 10, "seed": 0}),
-        "inpaint-queries@minicc": stage(data | masks | outfits | sources, queries, {"seed": 0}),
+        "inpaint@queries-minicc": stage(data | masks | outfits | sources, queries, {"seed": 0}),
         "train@progressive": stage(
             data | made | {"dlcr/reid": "r"}, {"runs/progressive": "p"}, {"seeds": [0, 1]}, "sha256:1"
         ),
@@ -207,7 +207,7 @@ def test_hardware_and_cost(tmp_path: Path, params: Params) -> None:
     found = provenance(root, params, pd.DataFrame(rows))
     stages = found["evaluations"]["progressive"]["stages"]
     assert stages["train@progressive"] == {"seconds": 10.0, "machine": gpu, "core_hours": None, "gpu_hours": 1.5}
-    assert stages["inpaint-queries@minicc"]["core_hours"] == 2.0
+    assert stages["inpaint@queries-minicc"]["core_hours"] == 2.0
     assert stages["parse@minicc"] == dict.fromkeys(("seconds", "machine", "core_hours", "gpu_hours"))
     row = next(row for row in provenance_rows(found) if row["Evaluation"] == "progressive")
     assert row["Cost"] == "at least 2 CPU core hours, 1.5 GPU hours"
@@ -216,9 +216,7 @@ def test_hardware_and_cost(tmp_path: Path, params: Params) -> None:
     )
     names = [name.split("@") for name in stages]
     every = [
-        {"stage": kind.split("-")[0] if kind == "inpaint-queries" else kind, "seconds": 1.0, "core_hours": 0.5}
-        | {"name": f"queries-{name}" if kind == "inpaint-queries" else name, "machine": MACHINE}
-        for kind, name in names
+        {"stage": kind, "name": name, "seconds": 1.0, "core_hours": 0.5, "machine": MACHINE} for kind, name in names
     ]
     row = next(
         row

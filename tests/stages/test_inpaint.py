@@ -59,7 +59,6 @@ def workplace(tmp_path, prepared, repository, monkeypatch) -> Path:
     params["outfits"] = {"minicc": params["outfits"]["minicc"]}
     for name in [name for name, item in params["generated"].items() if item["outfits"] != "minicc"]:
         del params["generated"][name]
-    params["queries"] = {"minicc": params["queries"]["minicc"]}
     params["discriminate"] |= {"steps": 4, "batch": 4, "variants": 2}
     sets = set(params["generated"]) | {"none"}
     params["runs"] = {name: item for name, item in params["runs"].items() if item["generated"] in sets}
@@ -70,7 +69,7 @@ def workplace(tmp_path, prepared, repository, monkeypatch) -> Path:
     }
     show_only(params, "baseline")
     params["inpaint"] |= {"steps": 2, "block": 4, "dtype": "float32"}
-    params["queries"]["minicc"] |= {"steps": 1, "variants": 2}
+    params["generated"]["queries-minicc"] |= {"steps": 1, "k": 2}
     params["k"] = 2
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     for name in ("data", "masks", "outfits"):
@@ -144,7 +143,7 @@ def test_standard_repaints_the_whole_image_and_queries_have_their_own_set(workpl
     generated, images = open_generated("generated/standard"), open_images("data/minicc/images")
     image_id = generated.image_ids[0]
     assert (generated[image_id, 0][:8] != images[image_id][:8]).any()
-    assert "queries-minicc: 2 variants" in run("minicc", "--queries").output
+    assert "queries-minicc: 2 variants" in run("queries-minicc").output
     queries = open_generated("generated/queries-minicc")
     manifest = load_manifest("data/minicc")
     assert queries.image_ids == manifest.loc[manifest["split"] == "query", "image_id"].tolist()
