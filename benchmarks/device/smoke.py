@@ -28,7 +28,7 @@ from dlcr.params import Params, load_params
 ROOT = Path(__file__).resolve().parents[2]
 FEW = {
     "datasets": ["minicc"],
-    "generated": ["inpainting"],
+    "generated": ["inpainting", "queries-minicc"],
     "discriminators": ["minicc"],
     "runs": ["progressive"],
     "evaluations": ["progressive"],
