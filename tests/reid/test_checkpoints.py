@@ -1,4 +1,4 @@
-"""Loading trained models: whose files are run, and whose are not."""
+"""Loading trained models: whose files are run, and whose are not; checkpoints that cannot be loaded."""
 
 import hashlib
 import json
@@ -11,6 +11,7 @@ from reid.test_models import OWN
 from safetensors.torch import save_file
 
 from dlcr.reid import build_model, load_model
+from dlcr.reid.checkpoints import Progress, load_checkpoint, save_checkpoint
 from dlcr.reid.models import base, load_code
 
 OWNERS = [0, 0, 1]
@@ -55,3 +56,17 @@ def test_an_older_run_of_ones_own_code_loads_where_its_recipe_says_so(tmp_path: 
     (folder / "model.py").unlink()
     with pytest.raises(FileNotFoundError, match=r"model.py: no such file"):
         load_model(folder, run_code=True)
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "seed-0.pt"
+    path.write_bytes(b"not a checkpoint")
+    with pytest.raises(ValueError, match=r"seed-0.pt: damaged checkpoint"):
+        load_checkpoint(path, base.ReidModel(), {})
+
+
+def test_a_checkpoint_of_another_model_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "seed-0.pt"
+    save_checkpoint(path, build_model("cal-mini", 2, [0, 1]), {}, Progress())
+    with pytest.raises(ValueError, match=r"seed-0.pt: damaged checkpoint, or that of another model \(.*identity_head"):
+        load_checkpoint(path, build_model("cal-mini", 3, [0, 1, 2]), {})

@@ -19,8 +19,8 @@ from safetensors.torch import load_file, save_file
 
 from dlcr.data import load_manifest, save_manifest
 from dlcr.params import Run, Train
-from dlcr.reid import build_model, load_model, pixels, seed, train
-from dlcr.reid.checkpoints import Progress, load_checkpoint, save_checkpoint
+from dlcr.reid import load_model, pixels, seed, train
+from dlcr.reid.checkpoints import Progress
 from dlcr.reid.models import base
 from dlcr.reid.samples import load_samples
 from dlcr.reid.train import train_run
@@ -397,17 +397,3 @@ def test_loading_what_is_not_there_or_another_model(make_toy, tmp_path: Path) ->
     config.write_text('{"model": "cal-mini"}')
     with pytest.raises(ValueError, match=r"config.json: not the description of a trained model"):
         load_model(folder)
-
-
-def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "seed-0.pt"
-    path.write_bytes(b"not a checkpoint")
-    with pytest.raises(ValueError, match=r"seed-0.pt: damaged checkpoint"):
-        load_checkpoint(path, base.ReidModel(), {})
-
-
-def test_a_checkpoint_of_another_model_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "seed-0.pt"
-    save_checkpoint(path, build_model("cal-mini", 2, [0, 1]), {}, Progress())
-    with pytest.raises(ValueError, match=r"seed-0.pt: damaged checkpoint, or that of another model \(.*identity_head"):
-        load_checkpoint(path, build_model("cal-mini", 3, [0, 1, 2]), {})
