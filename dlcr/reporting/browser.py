@@ -167,7 +167,7 @@ def load_votes(result: Result) -> pd.DataFrame | None:
 def _retrievals(
     root: Path, params: Params, results: Mapping[str, Result | None], manifest: pd.DataFrame, album: Album
 ) -> list[dict]:
-    before, after = (results.get(params.report.a1.get(row, "")) for row in ("1", "6"))
+    before, after = (results.get(params.report.evaluation(f"a1/{row}")) for row in ("1", "6"))
     if before is None or after is None:
         return []
     first, second = (load_rankings(result) for result in (before, after))
@@ -210,7 +210,7 @@ def _by_query(table: pd.DataFrame, wanted: Sequence[str]) -> dict[str, pd.DataFr
 
 def _query_variants(root: Path, params: Params) -> Generated | None:
     """The variants that refinement used, as the quality gate leaves them; None where there are none."""
-    evaluation = params.evaluations[params.report.a1["6"].split("/")[0]]
+    evaluation = params.evaluation(params.report.evaluation("a1/6"))
     folder = root / "generated" / evaluation.queries
     made = evaluation.queries != "none" and folder.is_dir()
     return open_generated(folder, params.quality.minimum()) if made else None

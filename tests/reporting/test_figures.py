@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from safetensors.torch import save_file
 
-from dlcr.params import Params, load_params
+from dlcr.params import Params, Row, load_params
 from dlcr.reid import build_model
 from dlcr.reporting.figures import pictures, plot_data
 from dlcr.reporting.figures.ablation import ablation
@@ -188,7 +188,8 @@ def test_k_has_no_point_that_was_not_run() -> None:
 
 def test_the_caption_of_k_says_how_its_runs_train(tmp_path: Path, params: Params) -> None:
     def caption(**rows: str) -> str:
-        report = params.report.model_copy(update={"a8": params.report.a8 | rows})
+        filled = params.report.tables["a8"] | {key: Row(evaluation=place) for key, place in rows.items()}
+        report = params.report.model_copy(update={"tables": params.report.tables | {"a8": filled}})
         return pictures(tmp_path, params.model_copy(update={"report": report}), {}, tables(), {})["fig-a8"].caption
 
     assert "trained with: paired; the paper concatenates them (Sec. 15)." in caption()

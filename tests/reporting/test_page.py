@@ -76,7 +76,7 @@ def document(whole: Page) -> Document:
 
 def make_page(params: Params) -> Page:
     """A small page with one of everything, some of it hostile, some of it missing."""
-    sources = params.report.a1
+    sources = {key: row.evaluation for key, row in params.report.tables["a1"].items()}
     rows = {row: {"top1": 40.0 + place, "top1_std": 1.5} for place, row in enumerate(["1", "4", "6", "oracle"])}
     numbers = pd.DataFrame([{"row": row, **values} for row, values in rows.items()])
     for column, value in (("low", 10.0), ("high", 14.0), ("difference", 12.3), ("p", 0.0004)):
@@ -96,8 +96,8 @@ def make_page(params: Params) -> Page:
     a1 = Table("a1", "Table A1: what each part adds", numbers, view, [HOSTILE])
     tables = {
         "a1": a1,
-        "t3": replace(a1, name="t3", title="Table 3", notes=[]),
-        "quality": replace(a1, name="quality", title="Quality", notes=[]),
+        "t3": replace(a1, name="t3", title="Table 3", notes=[], group="Methods and models"),
+        "quality": replace(a1, name="quality", title="Quality", notes=[], group=""),
         "wall": replace(a1, name="wall", title="Wall time", folder="timings"),
         "new": Table("new", "A table of no group", pd.DataFrame(), pd.DataFrame(columns=["Row"])),
     }
@@ -239,7 +239,7 @@ def test_cells_by_mark_with_links_and_what_stands_below(whole: Page) -> None:
     table = table_of(whole.tables["a1"])
     assert table["columns"] == ["Row", "Data", "Paper top\u20111", "This run top\u20111", "Difference"]
     first, second = table["rows"]
-    mark, source = whole.params.report.mark, whole.params.report.a1["1"]
+    mark, source = whole.params.report.mark, whole.params.report.evaluation("a1/1")
     assert first[3] == {"text": "40.0 ± 1.5", "detail": "35.0 to 45.0", "kind": mark, "href": f"#{anchor(source)}"}
     assert first[4] == {
         "text": "+2.0",
@@ -436,7 +436,7 @@ def test_choosing_by_mouse_and_keyboard(tab: Browser, file: Path) -> None:
 @pytest.mark.slow
 def test_a_number_leads_to_its_provenance(tab: Browser, file: Path, whole: Page) -> None:
     tab.open(file)
-    target = anchor(whole.params.report.a1["1"])
+    target = anchor(whole.params.report.evaluation("a1/1"))
     tab.run(f"document.querySelector('#a1 ~ .scroll a[href=\"#{target}\"]').click()")
     tab.run("new Promise(done => setTimeout(done, 100))")
     assert tab.run(f"document.getElementById('{target}').open") is True

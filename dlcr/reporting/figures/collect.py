@@ -8,7 +8,6 @@ import pandas as pd
 
 from dlcr.params import Params
 from dlcr.reporting import sheets
-from dlcr.reporting.catalogue import variants_note
 from dlcr.reporting.figures.ablation import ablation
 from dlcr.reporting.figures.activations import activations
 from dlcr.reporting.figures.features import query_features, training_features
@@ -21,6 +20,7 @@ from dlcr.reporting.figures.ways import ways
 from dlcr.reporting.formats import csv_bytes
 from dlcr.reporting.parts import Picture, Table
 from dlcr.reporting.results import Result
+from dlcr.reporting.tables.a8 import variants_note
 from dlcr.runtime.seeds import seed_of
 
 SMOKE = " A run of the profile smoke: what it measured means nothing."
@@ -60,7 +60,7 @@ def pictures(
 def _of_images(root: Path, params: Params, results: Mapping[str, Result | None]) -> list[Picture | None]:
     """The figures that show single images, as pictures or as points."""
     report, minimum = params.report, params.quality.minimum()
-    names = [report.a1.get(row) for row in ("1", "5", "6")]
+    names = [report.evaluation(f"a1/{row}") for row in ("1", "5", "6")]
     base, five, six = (results.get(name) for name in names)
     seed = seed_of("figures", params.seed)
     return [
@@ -77,7 +77,8 @@ def _private(params: Params) -> bool:
     """Whether the dataset, or a set or an evaluation of which images are shown, may not be redistributed."""
     report = params.report
     sets = {report.samples, *report.ways.values()}
-    evaluations = {report.a1[row].split("/")[0] for row in ("1", "5", "6") if row in report.a1}
+    places = (report.evaluation(f"a1/{row}") for row in ("1", "5", "6"))
+    evaluations = {place.split("/")[0] for place in places if place}
     return (
         report.dataset in params.private.datasets
         or not sets.isdisjoint({*params.private.generated, *params.private.imported})

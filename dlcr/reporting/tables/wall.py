@@ -1,0 +1,39 @@
+"""What every stage took on this machine, sorted; the columns that DVC's stages record, NaN where one does not."""
+
+import pandas as pd
+
+from dlcr.reporting.cells import NONE, counted, timed
+from dlcr.reporting.formats import duration
+from dlcr.reporting.parts import Mark, Table
+from dlcr.reporting.tables.specs import Sources, Spec
+
+TITLES = {
+    "epoch_seconds": ("Seconds an epoch", 1),
+    "images": ("Images", 0),
+    "images_per_second": ("Images/s", 1),
+    "peak_memory_mb": ("Peak memory, MB", 0),
+}
+"""By column its heading and digits."""
+
+
+def make(spec: Spec, sources: Sources) -> Table:
+    numbers = numbers_of(sources.timings)
+    return spec.table(numbers, view(numbers, sources.mark))
+
+
+def numbers_of(timings: pd.DataFrame) -> pd.DataFrame:
+    table = timings.reindex(columns=["stage", "name", "seconds", *TITLES])
+    return table.sort_values(["stage", "name"], ignore_index=True)
+
+
+def view(numbers: pd.DataFrame, mark: Mark) -> pd.DataFrame:
+    rows = []
+    for row in numbers.to_dict("records"):
+        shown = {"Stage": row["stage"], "Name": row["name"], "Wall time": timed(row["seconds"], mark, duration)}
+        for name, (title, digits) in TITLES.items():
+            shown[title] = counted(row[name], mark, NONE, digits)
+        rows.append(shown)
+    return pd.DataFrame(rows, columns=["Stage", "Name", "Wall time", *(title for title, _ in TITLES.values())])
+
+
+SPEC = Spec(name="wall", place=170, title="What every stage took on this machine", make=make, folder="timings")
