@@ -372,10 +372,12 @@ class Items(Section):
 class Params(Items):
     """The whole of params.yaml.
 
+    `defaults`: what YAML's `<<` puts into items, as DVC's templates have no defaults; nothing else reads it.
     `private` lists items whose outputs are `push: false` in DVC: datasets that may not be redistributed, and all that
     is made from them. `load_params` puts them into the other sections too.
     """
 
+    defaults: dict[str, dict[str, Any]] = {}
     private: Items
     k: Positive
     seed: int
@@ -428,7 +430,9 @@ def load_params(path: str | Path = "params.yaml") -> Params:
 
 def file_content(params: Params) -> dict[str, Any]:
     """The parameters as params.yaml holds them: every item in one place, defaults written out."""
-    return params.model_dump(mode="json", exclude={section: set(names) for section, names in params.private})
+    return params.model_dump(
+        mode="json", exclude={"defaults": True} | {key: set(names) for key, names in params.private}
+    )
 
 
 def evaluation_places(params: Params, items: dict[str, dict[str, Section]] | None = None) -> dict[str, Evaluation]:

@@ -110,7 +110,7 @@ def test_profile_prcc_models_shares_its_items_with_prcc(repository: Path) -> Non
         for name in prcc[section].keys() & models[section].keys():
             assert prcc[section][name] == models[section][name], (section, name)
     assert {"baseline", "paired", "progressive"} <= prcc["runs"].keys() & models["runs"].keys()
-    parts = {"private", "report", "train", *Items.model_fields}
+    parts = {"defaults", "private", "report", "train", *Items.model_fields}
     assert {key: prcc[key] for key in prcc.keys() - parts} == {key: models[key] for key in models.keys() - parts}
 
 
@@ -136,7 +136,7 @@ def test_profile_paper_holds_the_items_of_every_dataset(repository: Path, datase
     for section in ("train", *Items.model_fields):
         assert single[section].items() <= paper[section].items()
         assert single["private"].get(section, {}).items() <= paper["private"].get(section, {}).items()
-    parts = {"private", "report", "train", *Items.model_fields}
+    parts = {"defaults", "private", "report", "train", *Items.model_fields}
     assert {key: single[key] for key in single.keys() - parts} == {key: paper[key] for key in paper.keys() - parts}
 
 
