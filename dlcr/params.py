@@ -289,16 +289,22 @@ class Refine(Section):
 
 
 class Geff(Section):
-    """GEFF's numbers (`dlcr.evaluation.geff.GeffParameters`): the least detection scores of a face that counts and the
-    least cosine with which a query joins the gallery; the weight `alpha` of the Re-ID model against the face; what a
-    query becomes a further sample of.
+    """The numbers of `dlcr.evaluation.geff`; the defaults are those that the public code gives for LTCC (bar371/GEFF).
+
+    enrichment_detection   a face with a lower detection score counts as none, in enrichment
+    enrichment_similarity  the least cosine of two faces for which a query joins the gallery, above 0: the cosine with a
+                           face that is missing
+    inference_detection    as enrichment_detection, in the final score
+    alpha                  the weight of the Re-ID model; 1 - alpha is that of faces
+    attach                 what a query becomes a further sample of: the gallery "image" with the nearest face, or its
+                           "subject", all of whose images it may then stand for
     """
 
-    enrichment_detection: Share
-    enrichment_similarity: Annotated[float, Field(gt=0, le=1)]
-    inference_detection: Share
-    alpha: Share
-    attach: Literal["subject", "image"]
+    enrichment_detection: Share = 0.8
+    enrichment_similarity: Annotated[float, Field(gt=0, le=1)] = 0.5
+    inference_detection: Share = 0.7
+    alpha: Share = 0.75
+    attach: Literal["subject", "image"] = "image"
 
 
 class Evaluation(Section):

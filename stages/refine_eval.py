@@ -25,7 +25,6 @@ from dlcr.data import Generated, Images, find_reader, load_manifest, open_genera
 from dlcr.evaluation import (
     TEST_SPLITS,
     Faces,
-    GeffParameters,
     Scores,
     SingleShot,
     count_votes,
@@ -55,7 +54,7 @@ from dlcr.evaluation.runs import (
     votes_table,
 )
 from dlcr.faces import open_faces
-from dlcr.params import Evaluation, Params, load_params, lookup
+from dlcr.params import Evaluation, Geff, Params, load_params, lookup
 from dlcr.reid import load_model
 from dlcr.runtime import determinism, timing
 from dlcr.runtime.files import atomic_path, write_json
@@ -101,7 +100,7 @@ class Inputs:
     images: Images
     variants: Generated | None
     faces: Faces | None
-    geff: GeffParameters
+    geff: Geff
     m: int
     rerank: bool
     own_code: bool
@@ -153,7 +152,7 @@ def seed_folders(run: Path) -> dict[int, Path]:
 
 
 def read_inputs(params: Params, evaluation: Evaluation) -> Inputs:
-    """The data of an evaluation. ValueError for GEFF on tracklets, which this stage does not do."""
+    """The data of an evaluation. ValueError for GEFF on tracklets, which does not exist."""
     dataset = evaluation.dataset
     test = read_test(dataset, params.datasets[dataset].reader)
     variants = faces = None
@@ -161,7 +160,9 @@ def read_inputs(params: Params, evaluation: Evaluation) -> Inputs:
         variants = open_generated(Path("generated", evaluation.queries), params.quality.minimum())
     if evaluation.faces != "none":
         if len(test.rows) < len(test.frames):
-            raise ValueError(f"{dataset} has tracklets: with faces, use dlcr.evaluation.geff.geff_tracklets")
+            raise ValueError(
+                f"{dataset} has tracklets: GEFF compares single images only, so its evaluations name no faces"
+            )
         found = open_faces(Path("faces", evaluation.faces, "faces.parquet"), test.frames)
         faces = Faces(*found.of(test.rows["image_id"].tolist()))
     return Inputs(
@@ -169,7 +170,7 @@ def read_inputs(params: Params, evaluation: Evaluation) -> Inputs:
         open_images(Path("data", dataset, "images")),
         variants,
         faces,
-        GeffParameters(**params.geff.model_dump()),
+        params.geff,
         params.refine.m,
         evaluation.rerank,
         params.runs[evaluation.run].own_code is not None,

@@ -8,11 +8,9 @@ intervals and tests.
 from dlcr.evaluation.features import extract_features, extract_tracklet_features
 from dlcr.evaluation.geff import (
     Faces,
-    GeffParameters,
     enrich,
     geff_blocks,
     geff_similarity,
-    geff_tracklets,
     refine_geff,
 )
 from dlcr.evaluation.labels import SETTINGS, Labels
@@ -45,7 +43,6 @@ __all__ = [
     "TEST_SPLITS",
     "Difference",
     "Faces",
-    "GeffParameters",
     "Interval",
     "Labels",
     "Refined",
@@ -65,7 +62,6 @@ __all__ = [
     "find_voters",
     "geff_blocks",
     "geff_similarity",
-    "geff_tracklets",
     "joint_labels",
     "junk_rule",
     "paired_difference",

@@ -28,22 +28,23 @@ single gallery image (`attach="image"`), in CCVID and 42Street the person (`atta
 - There inference is also given a similarity threshold (.5) and a choice to leave out the same clothes. For single
   images neither is used, and neither exists here.
 - There PRCC's queries of both settings enrich the gallery together. Here those do that are given.
+- There CCVID's tracklets are scored frame by frame. Not here: CCVID's model is one of clips, which has no features of
+  frames, and the paper has GEFF on PRCC alone (Table 3).
 """
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from dlcr.evaluation.labels import Labels, by_subject, check_labels, check_setting, own_images
+from dlcr.evaluation.labels import Labels, check_labels, check_setting
 from dlcr.evaluation.metrics import prepare_both
 from dlcr.evaluation.refinement import Refined, refine_similarity
 from dlcr.evaluation.similarity import Features, blocks, check_columns, cosines, prepare
+from dlcr.params import Geff
 
 BLOCK_VALUES = 16_000_000  # similarities in a block: 128 MB
 BLOCK_ROWS = 256  # of a block at least: the gallery is normalised again for each
-ATTACH = ("subject", "image")
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,35 +86,7 @@ class Faces:
         return Faces(self.scores[rows], self.embeddings[rows])
 
 
-@dataclass(frozen=True)
-class GeffParameters:
-    """Numbers of the method; defaults are those that the public code gives for LTCC. ValueError if out of range.
-
-    enrichment_detection   a face with a lower detection score counts as none, in enrichment
-    enrichment_similarity  the least cosine of two faces for which a query joins the gallery, above 0
-    inference_detection    as enrichment_detection, in the final score
-    alpha                  the weight of Re-ID; 1 - alpha is that of faces
-    attach                 what a query becomes a further sample of: the gallery "image" with the nearest face, or its
-                           "subject", all of whose images it may then stand for
-    """
-
-    enrichment_detection: float = 0.8
-    enrichment_similarity: float = 0.5
-    inference_detection: float = 0.7
-    alpha: float = 0.75
-    attach: str = "image"
-
-    def __post_init__(self) -> None:
-        for name in ("enrichment_detection", "enrichment_similarity", "inference_detection", "alpha"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"GeffParameters: {name} must lie between 0 and 1, got {getattr(self, name)}")
-        if self.enrichment_similarity == 0:
-            raise ValueError("GeffParameters: enrichment_similarity must be above 0, the cosine of missing faces")
-        if self.attach not in ATTACH:
-            raise ValueError(f"GeffParameters: attach must be one of {', '.join(ATTACH)}, got {self.attach!r}")
-
-
-DEFAULT = GeffParameters()
+DEFAULT = Geff()
 
 
 def enrich(
@@ -122,7 +95,7 @@ def enrich(
     query_labels: Labels,
     gallery_labels: Labels,
     setting: str = "cc",
-    parameters: GeffParameters = DEFAULT,
+    parameters: Geff = DEFAULT,
 ) -> np.ndarray:
     """The gallery image whose face is nearest to each query's: int64 [Q]; -1: the query does not join the gallery.
 
@@ -157,7 +130,7 @@ def geff_blocks(
     query_labels: Labels,
     gallery_labels: Labels,
     setting: str = "cc",
-    parameters: GeffParameters = DEFAULT,
+    parameters: Geff = DEFAULT,
     variants: np.ndarray | None = None,
 ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
     """GEFF's similarities a block of queries at a time: their rows, float64 [B, G], and of their variants [B, l, G].
@@ -201,7 +174,7 @@ def geff_similarity(
     query_labels: Labels,
     gallery_labels: Labels,
     setting: str = "cc",
-    parameters: GeffParameters = DEFAULT,
+    parameters: Geff = DEFAULT,
 ) -> np.ndarray:
     """The similarities of `geff_blocks` whole, float64 [Q, G]: what `evaluate` takes. Errors as there."""
     found = geff_blocks(query, gallery, query_faces, gallery_faces, query_labels, gallery_labels, setting, parameters)
@@ -222,7 +195,7 @@ def refine_geff(
     m: int = 5,
     setting: str = "cc",
     present: np.ndarray | None = None,
-    parameters: GeffParameters = DEFAULT,
+    parameters: Geff = DEFAULT,
 ) -> tuple[np.ndarray, Refined]:
     """Algorithm 1 on GEFF's similarities, whose query similarities [Q, G] come first: GEFF, stages 1 and 2.
 
@@ -243,62 +216,6 @@ def refine_geff(
         parts.append(refine_similarity(own, made, query_labels.take(rows), gallery_labels, m, setting, there))
     columns = ("prediction", "subjects", "scores")
     return similarity, Refined(*(np.concatenate([getattr(part, name) for part in parts]) for name in columns))
-
-
-def geff_tracklets(
-    query: np.ndarray,
-    gallery: np.ndarray,
-    query_faces: Faces,
-    gallery_faces: Faces,
-    query_labels: Labels,
-    gallery_labels: Labels,
-    query_tracklet: np.ndarray,
-    gallery_tracklet: np.ndarray,
-    setting: str = "cc",
-    parameters: GeffParameters = DEFAULT,
-) -> np.ndarray:
-    """Similarities float64 [T, U] of query to gallery tracklets, for `evaluate`: GEFF on CCVID.
-
-    Everything that is given belongs to frames; the tracklets are numbered from 0 (`tracklet_of`), one number a frame.
-    A query tracklet joins the subject that most of its frames chose (`enrich`; frames that chose nobody don't vote; of
-    equals the one that comes first), with all its frames and their faces. The score of a subject is, for Re-ID and for
-    faces, the mean over the tracklet's frames of the highest cosine with one of the subject's frames, junk of `setting`
-    and the tracklet's own copies left out; alpha combines the two. Frames without a face count with 0. A gallery
-    tracklet has the score of its subject, so mAP is one of subjects: the public code gives top-1 only. A subject of
-    which nothing is left has -1; for the query it is junk as a whole.
-
-    As there, but for own copies, and for junk: there all frames of the query's camera are left out, whoever they show,
-    and for faces those of the first query's camera (an oversight, it seems). `parameters.attach` is not used.
-
-    All frames meet all frames, which for CCVID takes about an hour on two cores. Memory: the query features twice more,
-    and blocks as in `geff_blocks`. ValueError as there, and if the frames of a tracklet differ in subject.
-    """
-    queries, images = prepare_both(query, gallery, query_labels, gallery_labels)
-    faces = _faces(query_faces, gallery_faces, query_labels, gallery_labels, parameters.inference_detection)
-    tracklet = _check_tracklets(query_tracklet, query_labels, "query_tracklet")
-    first = np.unique(_check_tracklets(gallery_tracklet, gallery_labels, "gallery_tracklet"), return_index=True)[1]
-    chosen = enrich(query_faces, gallery_faces, query_labels, gallery_labels, setting, parameters)
-    copies = _copies(_majority(chosen, gallery_labels.subjects, tracklet), gallery_labels.subjects)
-    order = by_subject(gallery_labels)
-    subjects, starts = np.unique(gallery_labels.subjects[order], return_index=True)
-
-    def means(frames: Features, others: Features) -> np.ndarray:
-        """[T, subjects]"""
-        joined = frames.take(copies.queries)
-        sums = np.zeros((tracklet.max() + 1, len(subjects)))
-        for rows in _slices(len(frames), max(len(others), len(joined))):
-            units = frames.exact(rows)
-            similarity = _cosines(units, others)
-            i, j, junk = own_images(query_labels.take(rows), gallery_labels, setting, order)
-            similarity[i[junk], j[junk]] = -np.inf
-            own = tracklet[rows, None] == tracklet[copies.queries]
-            _add_copies(similarity[:, None], units, joined, copies, own)
-            highest = np.maximum.reduceat(similarity[:, order], starts, axis=1)
-            np.add.at(sums, tracklet[rows], np.maximum(highest, -1))
-        return sums / np.bincount(tracklet)[:, None]
-
-    scores = parameters.alpha * means(queries, images) + (1 - parameters.alpha) * means(*faces)
-    return scores[:, np.searchsorted(subjects, gallery_labels.subjects[first])]
 
 
 @dataclass(frozen=True, eq=False)
@@ -344,19 +261,6 @@ def _slices(rows: int, columns: int, each: int = 1) -> Iterator[slice]:
     return blocks(rows, each * columns, max(BLOCK_VALUES, BLOCK_ROWS * columns))
 
 
-def _majority(chosen: np.ndarray, subjects: np.ndarray, tracklet: np.ndarray) -> np.ndarray:
-    """For every frame a gallery image of the subject that most frames of its tracklet chose, or -1."""
-    votes: dict[int, list[int]] = {}
-    for number, image in zip(tracklet.tolist(), chosen.tolist(), strict=True):
-        if image >= 0:
-            votes.setdefault(number, []).append(image)
-    winner = np.full(tracklet.max() + 1, -1)
-    for number, images in votes.items():
-        most = Counter(subjects[images].tolist()).most_common(1)[0][0]  # of equals the first
-        winner[number] = next(image for image in images if subjects[image] == most)
-    return winner[tracklet]
-
-
 def _cosines(units: np.ndarray, others: Features) -> np.ndarray:
     """Exact similarities float64 [n, N] of rows of length 1."""
     similarity = np.empty((len(units), len(others)))
@@ -389,17 +293,3 @@ def _check_variants(variants: np.ndarray | None, query_shape: tuple[int, int]) -
     if variants.dtype.kind not in "fiu" or not np.isfinite(variants).all():
         raise ValueError(f"variants must be finite numbers; a missing one may hold zeros, got {variants.dtype}")
     return variants
-
-
-def _check_tracklets(tracklet: np.ndarray, labels: Labels, name: str) -> np.ndarray:
-    """Numbers int64 [N] from 0, each with a frame, all frames of one subject."""
-    tracklet = np.asarray(tracklet)
-    if tracklet.shape != (len(labels),) or tracklet.dtype.kind not in "iu":
-        raise ValueError(f"{name} must be integers [{len(labels)}], got {tracklet.dtype} of shape {tracklet.shape}")
-    numbers, first = np.unique(tracklet, return_index=True)
-    if not np.array_equal(numbers, np.arange(len(numbers))):
-        raise ValueError(f"{name} must number the tracklets from 0 without a gap")
-    mixed = np.flatnonzero(labels.subjects != labels.subjects[first][tracklet])
-    if len(mixed):
-        raise ValueError(f"{name}: tracklet {tracklet[mixed[0]]} has frames of more than one subject")
-    return tracklet.astype(np.int64)

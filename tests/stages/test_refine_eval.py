@@ -325,10 +325,10 @@ def test_without_any_face_geff_is_the_model_alone(project):
     assert metrics == {name: alone[name] for name in metrics}
 
 
-def test_tracklets_have_no_geff_here(project):
+def test_tracklets_have_no_geff(project):
     write_made_up_faces(project, {"A": 0.9, "B": 0.9, "C": 0.9})
     relabel(project, tracklet=load_manifest(project / "data/minicc/manifest.parquet")["image_id"].str[:3])
-    with pytest.raises(ValueError, match=r"minicc has tracklets: with faces, use dlcr.evaluation.geff.geff_tracklets"):
+    with pytest.raises(ValueError, match="minicc has tracklets: GEFF compares single images only"):
         refine_eval.main("geff")
 
 
