@@ -446,7 +446,7 @@ def _fingerprint(
     recipe: Recipe, samples: Samples, dataset: Path, generated: Path, validate: Validate | None
 ) -> dict[str, object]:
     """All that the results follow from, seeds aside: settings, data, code and libraries."""
-    sources = sorted({*Path(__file__).parent.rglob("*.py"), Path(inspect.getfile(model_factory(recipe.model)))})
+    sources = sorted({*Path(__file__).parent.rglob("*.py"), Path(inspect.getfile(model_factory(recipe.model)[0]))})
     return {
         "recipe": asdict(recipe),
         "weights": model_fingerprint(str(recipe.settings.get("weights"))),

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reid.tiny import tiny_backbone
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -147,12 +148,14 @@ def engine(
 
 
 def tiny_model(**changes: float) -> AIM:
-    """Maps in, no trunks: 3 channels, in doubles."""
+    """Maps in, no backbones: 3 channels, in doubles."""
     torch.manual_seed(0)
+    sizes = {"backbone": "tiny", "stripes": (1, 2, 4), "reduced": 2, "attentions": 2}
     arguments = {"smoothing": 0.1, "clothes_from_epoch": 2, "k_cal": 0.7, "k_kl": 0.3} | changes
-    branch, fusion = ClothesBranch(3, (1, 2, 4), 2, 6), Fusion(3, 2, 6)
-    model = AIM(nn.Identity(), branch, fusion, 3, OWNERS, **arguments).double()
-    for layer in (branch.linear, fusion.linear, model.identity_head):
+    with tiny_backbone(3):
+        model = AIM(3, OWNERS, **sizes, **arguments).double()
+    model.body = nn.Identity()
+    for layer in (model.clothes_branch.linear, model.fusion.linear, model.identity_head):
         nn.init.normal_(layer.weight)  # as large as after some training
     return model
 
@@ -170,7 +173,7 @@ def tiny_batch() -> Batch:
 
 
 def small_batch(seed: int = 0) -> tuple[Tensor, Batch]:
-    """Images for the mini trunk, the first four real."""
+    """Images for the small backbone, the first four real."""
     images = torch.randn(8, 3, 32, 16, generator=torch.Generator().manual_seed(seed))
     clothes = torch.tensor([0, 2, 4, 5, 1, 2, 3, 5])
     real = torch.tensor([True] * 4 + [False] * 4)
@@ -279,7 +282,7 @@ def test_branches_are_the_formulas(seed: int) -> None:
 
 @pytest.mark.parametrize("scale", [1, 1e-11])
 def test_fusion_keeps_the_sign_and_guards_means_over_the_pixels(scale: float) -> None:
-    """Maps of a trunk are not negative, but nothing in the fusion needs that. Small ones feel the guard."""
+    """Maps of a backbone are not negative, but nothing in the fusion needs that. Small ones feel the guard."""
     fusion = tiny_model().fusion
     identity_map, clothes_map = (maps.detach() - 0.5 for maps in tiny_maps())
     ours, literal = (
@@ -471,10 +474,10 @@ def test_aim_has_the_published_size() -> None:
         )
         model.eval()
         assert model(torch.empty(2, 3, 64, 32)).shape == (2, 4096)
-    trunk, neck = 23_508_032, 2 * 4096
-    identity = trunk + neck + 4096 * 5 + 5
+    backbone, neck = 23_508_032, 2 * 4096
+    identity = backbone + neck + 4096 * 5 + 5
     # 15 stripes, each a 1x1 convolution without bias and its batch norm
-    clothes = trunk + 15 * (2048 * 256 + 2 * 256) + 15 * 256 * 4096 + neck
+    clothes = backbone + 15 * (2048 * 256 + 2 * 256) + 15 * 256 * 4096 + neck
     fusion = 2048 * 8 + 2 * 8 + 8 * 2048 * 4096 + neck
     heads = 2 * 6 * 4096
     assert sum(parameter.numel() for parameter in model.parameters()) == identity + clothes + fusion + heads

@@ -10,7 +10,7 @@ from scipy.stats import ks_2samp
 
 from dlcr.reid.augment import ENLARGE, ERASED_COLOUR, augment, draw, draw_boxes
 from dlcr.reid.colours import MEAN, STD, normalise
-from dlcr.reid.models import model_factory
+from dlcr.reid.models import build_model
 from dlcr.reid.models.c2d import C2D
 
 
@@ -144,7 +144,7 @@ def test_an_image_without_room_is_not_erased() -> None:
 
 def test_tracklets_are_mirrored_alone() -> None:
     assert C2D.augmented_by == ("mirror",)
-    assert model_factory("cal")(2, [0, 1]).augmented_by == ("crop", "mirror", "erase")
+    assert build_model("cal", 2, [0, 1]).augmented_by == ("crop", "mirror", "erase")
     batch = images(200)
     torch.manual_seed(0)
     out = augment(batch, draw(200, (24, 16), C2D.augmented_by), torch.arange(200), C2D.augmented_by)

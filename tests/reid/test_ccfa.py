@@ -8,8 +8,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reid.tiny import tiny_backbone
 from torch import Tensor, nn
-from transformers import ResNetConfig, ResNetModel
 
 from dlcr.reid.models.base import Batch, build_model
 from dlcr.reid.models.ccfa import (
@@ -41,9 +41,8 @@ SETTINGS = {
 
 def tiny(owners: Sequence[int] = OWNERS, dimension: int = 8, **changed: object) -> CCFA:
     """A CCFA of few parameters in doubles; `dimension` of f."""
-    width = dimension // 2
-    trunk = ResNetModel(ResNetConfig(embedding_size=4, hidden_sizes=[4, width], depths=[1, 1], layer_type="basic"))
-    return CCFA(trunk, len(set(owners)), list(owners), **(SETTINGS | changed)).double()
+    with tiny_backbone(dimension // 2):
+        return CCFA(len(set(owners)), list(owners), backbone="tiny", **(SETTINGS | changed)).double()
 
 
 def small_batch(seed: int = 0, generated: int = 3) -> tuple[Tensor, Batch]:

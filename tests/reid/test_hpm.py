@@ -3,7 +3,7 @@
 import pytest
 import torch
 from reid.test_pcb import (
-    TRUNK,
+    BACKBONE,
     assert_only_generated_images_matter,
     assert_overfits,
     assert_state_survives,
@@ -17,7 +17,6 @@ from reid.test_pcb import (
 )
 from torch import Tensor
 
-from dlcr.reid.models import hpm  # noqa: F401 registers it
 from dlcr.reid.models.base import build_model
 
 
@@ -35,7 +34,9 @@ def literal_pooling(image: Tensor, scales: tuple[int, ...]) -> list[Tensor]:
 def test_hpm_has_the_papers_shape() -> None:
     model = build_model("hpm", 5, range(5)).eval()
     # for each of 15 stripes a 1x1 convolution without bias, a batch norm and a classifier without bias
-    assert sum(parameter.numel() for parameter in model.parameters()) == TRUNK + 15 * (2048 * 256 + 2 * 256 + 256 * 5)
+    assert sum(parameter.numel() for parameter in model.parameters()) == BACKBONE + 15 * (
+        2048 * 256 + 2 * 256 + 256 * 5
+    )
     assert all(0.8 < reduce[0].weight.std() / (2 / 256) ** 0.5 < 1.2 for reduce in model.reductions)
     assert all(0.0005 < head.weight.std() < 0.002 for head in model.identity_heads)
     with torch.no_grad():

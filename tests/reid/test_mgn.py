@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from dlcr.reid.models import mgn as module
 from dlcr.reid.models.base import Batch, build_model
 from dlcr.reid.models.losses import hard_triplet_loss
-from dlcr.reid.models.mgn import MGN, mgn, mgn_mini
+from dlcr.reid.models.mgn import MGN
 from dlcr.reid.models.resnet import mini_resnet
 
 SUBJECTS = [0, 0, 1, 1, 2, 2]
@@ -169,7 +169,7 @@ def test_without_a_weight_there_is_no_triplet_loss() -> None:
 
 def test_features_are_the_eight_parts_with_running_statistics() -> None:
     torch.manual_seed(0)
-    model = mgn_mini(3, [0, 1, 2]).eval()
+    model = build_model("mgn-mini", 3, [0, 1, 2]).eval()
     for reduction in model.reductions:
         nn.init.normal_(reduction[1].running_mean)
         nn.init.uniform_(reduction[1].running_var, 0.5, 2.0)
@@ -189,7 +189,7 @@ def test_features_are_the_eight_parts_with_running_statistics() -> None:
 def test_mgn_has_the_published_size() -> None:
     subjects = 751
     with torch.device("meta"):  # shapes only
-        model = mgn(subjects, list(range(subjects))).eval()
+        model = build_model("mgn", subjects, list(range(subjects))).eval()
         maps = model.body(torch.empty(2, 3, 384, 128))
         features = model.features(maps)
     assert [tuple(branch.shape) for branch in maps] == [(2, 2048, 12, 4), (2, 2048, 24, 8), (2, 2048, 24, 8)]
@@ -204,12 +204,12 @@ def test_mgn_has_the_published_size() -> None:
     assert count == 23_508_032 + 2 * branch + reductions + heads == 70_351_800
 
 
-def test_branches_start_as_copies_of_the_trunks_layers(repository: Path) -> None:
+def test_branches_start_as_copies_of_the_backbones_layers(repository: Path) -> None:
     torch.manual_seed(0)
     weights = str(repository / "models/mini/backbone")
-    trunk = mini_resnet(weights, last_stride=2).eval()
-    coarse, fine = copy.deepcopy(trunk), mini_resnet(weights).eval()
-    body = module.Branches(trunk).eval()
+    backbone = mini_resnet(weights, last_stride=2).eval()
+    coarse, fine = copy.deepcopy(backbone), mini_resnet(weights).eval()
+    body = module.Branches(backbone).eval()
     images = torch.randn(2, 3, 96, 48)
     with torch.no_grad():
         maps = body(images)
@@ -224,7 +224,7 @@ def test_branches_start_as_copies_of_the_trunks_layers(repository: Path) -> None
 def test_the_full_size_splits_after_the_third_stages_first_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     shape = {"embedding_size": 8, "hidden_sizes": [16, 24, 32, 40], "depths": [1, 1, 3, 2], "layer_type": "bottleneck"}
     monkeypatch.setattr("dlcr.reid.models.resnet.RESNET50", shape)
-    model = mgn(3, [0, 1, 2])
+    model = build_model("mgn", 3, [0, 1, 2])
     # stem, two stages and one layer are shared; two layers of the third stage and the fourth stage are not
     assert [len(branch) for branch in model.body.branches] == [3, 3, 3]
     assert len(model.body.shared) == 4
@@ -239,7 +239,7 @@ def test_the_full_size_splits_after_the_third_stages_first_layer(monkeypatch: py
 
 def test_generated_images_count_and_clothes_do_not() -> None:
     torch.manual_seed(0)
-    model = mgn_mini(3, [0, 1, 2])
+    model = build_model("mgn-mini", 3, [0, 1, 2])
     maps = tuple(branch.detach() for branch in model.body(torch.randn(6, 3, 96, 48)))
     real, paired, generated = [True] * 6, [True] * 3 + [False] * 3, [False] * 6
     results = [
@@ -258,7 +258,7 @@ def test_generated_images_count_and_clothes_do_not() -> None:
 
 def test_state_survives() -> None:
     torch.manual_seed(0)
-    model, other = mgn_mini(3, [0, 1, 2]), mgn_mini(3, [0, 1, 2])
+    model, other = build_model("mgn-mini", 3, [0, 1, 2]), build_model("mgn-mini", 3, [0, 1, 2])
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
     model.train_step(model.body(torch.randn(6, 3, 96, 48)), batch_of(SUBJECTS), 0, engine_step(model, optimizer))
     other.load_state_dict(model.state_dict())
@@ -270,7 +270,7 @@ def test_state_survives() -> None:
 @pytest.mark.slow
 def test_mini_learns_eight_people_by_heart() -> None:
     torch.manual_seed(0)
-    model = mgn_mini(8, list(range(8)), smoothing=0.0)
+    model = build_model("mgn-mini", 8, list(range(8)), smoothing=0.0)
     assert sum(parameter.numel() for parameter in model.parameters()) < 1.5e6
     subjects = [i // 4 for i in range(32)]
     # each person has a picture of their own, each image much noise
@@ -293,7 +293,7 @@ def test_mini_learns_eight_people_by_heart() -> None:
 
 def test_heads_and_reductions_start_as_in_public_code() -> None:
     torch.manual_seed(0)
-    model = mgn_mini(8, list(range(8)))
+    model = build_model("mgn-mini", 8, list(range(8)))
     for (linear, norm, _), head in zip(model.reductions, model.identity_heads, strict=True):
         assert linear.weight.std().item() == pytest.approx(math.sqrt(2 / 160), rel=0.1)
         assert 0.01 < norm.weight.std() < 0.03

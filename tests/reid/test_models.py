@@ -1,4 +1,4 @@
-"""The registry, the trunks and what a model's constructor refuses."""
+"""The registry, the backbones and what a model's constructor refuses."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from transformers import ResNetConfig, ResNetModel
 from dlcr.params import load_params
 from dlcr.reid import build_model, register_model
 from dlcr.reid.models import load_code, resnet
-from dlcr.reid.models.resnet import MINI, Trunk, last_stride_1, mini_resnet, resnet50
+from dlcr.reid.models.resnet import MINI, LastMap, last_stride_1, mini_resnet, resnet50
 
 OWNERS = [0, 0, 1, 1]
 
@@ -36,8 +36,8 @@ def test_last_stride_1_doubles_the_map_and_keeps_the_weights() -> None:
     plain = ResNetModel(ResNetConfig(**MINI)).eval()
     images = torch.randn(1, 3, 96, 48)
     with torch.no_grad():
-        assert Trunk(plain)(images).shape[2:] == (3, 2)
-        assert Trunk(last_stride_1(plain))(images).shape[2:] == (6, 3)
+        assert LastMap(plain)(images).shape[2:] == (3, 2)
+        assert LastMap(last_stride_1(plain))(images).shape[2:] == (6, 3)
     strides = {m.stride for m in plain.encoder.stages[2].modules() if isinstance(m, nn.Conv2d)}
     assert (2, 2) in strides  # the stages before keep theirs
 
@@ -56,7 +56,7 @@ def test_wrong_weights_are_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no such folder, and not 'owner/name@revision'"):
         resnet50("microsoft/resnet-50")
     mini_resnet().save_pretrained(tmp_path / "mini")
-    with pytest.raises(ValueError, match=r"mini': another trunk: embedding_size is"):
+    with pytest.raises(ValueError, match=r"mini': another backbone: embedding_size is"):
         resnet50(str(tmp_path / "mini"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match=r"empty: no config\.json"):
@@ -74,13 +74,23 @@ def test_wrong_weights_are_one_clear_error(tmp_path: Path) -> None:
             2,
             OWNERS,
             {"smooth": 1},
-            "unknown setting 'smooth'; it has clothes_from_epoch, smoothing",
+            "unknown setting 'smooth'; it has backbone, clothes_from_epoch, smoothing",
         ),
     ],
 )
 def test_build_model_refuses(name: str, subjects: int, clothes: list[int], settings: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build_model(name, subjects, clothes, **settings)
+
+
+def test_a_names_sizes_are_defaults_of_settings() -> None:
+    """So `cal-mini` is `cal` with another backbone, and a size of one's own needs no name of its own."""
+    mini, narrow = build_model("pcb-mini", 2, OWNERS), build_model("pcb-mini", 2, OWNERS, channels=8)
+    large = build_model("pcb", 2, OWNERS, backbone="mini", channels=64)
+    assert mini.state_dict().keys() == large.state_dict().keys()
+    assert [model.reduction[0].out_features for model in (mini, narrow, large)] == [64, 8, 64]
+    with pytest.raises(ValueError, match="no backbone named 'vgg'; there are mini, resnet50"):
+        build_model("cal", 2, OWNERS, backbone="vgg")
 
 
 def test_models_of_every_profile_are_built_with_its_settings(repository: Path) -> None:

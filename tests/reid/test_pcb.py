@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dlcr.reid.models.base import Batch, ReidModel, build_model
-from dlcr.reid.models.pcb import pcb  # registers it
+from dlcr.reid.models.pcb import PCB
 from dlcr.reid.models.stripes import stripes
 
-TRUNK = 23_508_032  # a ResNet-50 without its classifier
+BACKBONE = 23_508_032  # a ResNet-50 without its classifier
 OWNERS = [0, 0, 1, 2, 2]
 
 
@@ -188,14 +188,14 @@ def test_pcb_has_the_papers_shape() -> None:
     model = build_model("pcb", 5, range(5)).eval()
     # one 1x1 convolution without bias and one batch norm for all stripes; six classifiers with bias
     assert sum(parameter.numel() for parameter in model.parameters()) == (
-        TRUNK + 2048 * 256 + 2 * 256 + 6 * (256 * 5 + 5)
+        BACKBONE + 2048 * 256 + 2 * 256 + 6 * (256 * 5 + 5)
     )
     assert 0.8 < model.reduction[0].weight.std() / (2 / 256) ** 0.5 < 1.2
     assert all(0.0005 < head.weight.std() < 0.002 and not head.bias.any() for head in model.identity_heads)
     with torch.no_grad():
         assert model.body(torch.randn(1, 3, 192, 64)).shape == (1, 2048, 12, 4)
         assert model.features(torch.rand(2, 2048, 24, 8)).shape == (2, 12288)
-    assert pcb(2, [0, 1]).dropout == 0.5
+    assert PCB(2, [0, 1]).dropout == 0.5
 
 
 def test_mini_feature_is_six_stripes_of_length_1() -> None:

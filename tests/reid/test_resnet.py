@@ -1,4 +1,4 @@
-"""Trunks from torchvision's weights compute what torchvision's network computes, and other files are refused.
+"""Backbones from torchvision's weights compute what torchvision's network computes, and other files are refused.
 
 The network that they are compared with is written here from torchvision's documented structure and names; nothing of
 it is shared with the code under test.
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from transformers import ResNetConfig, ResNetForImageClassification, ResNetModel
 
 from dlcr.reid.models import resnet
-from dlcr.reid.models.resnet import MINI, Trunk, mini_resnet, resnet50
+from dlcr.reid.models.resnet import MINI, LastMap, mini_resnet, resnet50
 from dlcr.reid.models.torchvision_names import torchvision_name
 
 SMALL = {"embedding_size": 8, "hidden_sizes": [16, 32, 64, 96], "depths": [2, 1, 3, 2], "layer_type": "bottleneck"}
@@ -87,11 +87,11 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Torchvision:
     return with_random_statistics(Torchvision(8, (4, 8, 16, 24), (2, 1, 3, 2)))
 
 
-def assert_same_maps(trunk: nn.Module, network: nn.Module, size: tuple[int, int] = (96, 48)) -> None:
+def assert_same_maps(backbone: nn.Module, network: nn.Module, size: tuple[int, int] = (96, 48)) -> None:
     """In doubles: float32 would hide a wrong epsilon."""
     images = torch.randn(2, 3, *size, dtype=torch.float64)
     with torch.no_grad():
-        maps, expected = Trunk(trunk).eval().double()(images), network.double()(images)
+        maps, expected = LastMap(backbone).eval().double()(images), network.double()(images)
     assert expected.std() > 0.01
     torch.testing.assert_close(maps, expected, rtol=1e-9, atol=1e-9)
 
@@ -123,9 +123,9 @@ def in_hub(state: dict[str, Tensor], folder: Path, monkeypatch: pytest.MonkeyPat
 def test_resnet50_computes_what_torchvisions_computes(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = with_random_statistics(Torchvision())
-    trunk = resnet50(in_file(network.state_dict(), tmp_path, "resnet50.safetensors"))
-    assert sum(parameter.numel() for parameter in trunk.parameters()) == 23_508_032
-    assert_same_maps(trunk, network, (32, 16))
+    backbone = resnet50(in_file(network.state_dict(), tmp_path, "resnet50.safetensors"))
+    assert sum(parameter.numel() for parameter in backbone.parameters()) == 23_508_032
+    assert_same_maps(backbone, network, (32, 16))
 
 
 @pytest.mark.parametrize("form", ["a.pth", "a.pt", "a.safetensors", "folder", "hub"])
@@ -137,10 +137,10 @@ def test_every_form_of_torchvisions_weights(
         weights = in_hub(state, tmp_path, monkeypatch)
     else:
         weights = in_folder(state, tmp_path) if form == "folder" else in_file(state, tmp_path, form)
-    trunk = resnet50(weights)
-    assert all(parameter.dtype == torch.float32 and parameter.requires_grad for parameter in trunk.parameters())
-    assert trunk.embedder.embedder.normalization.num_batches_tracked == 7
-    assert_same_maps(trunk, small)
+    backbone = resnet50(weights)
+    assert all(parameter.dtype == torch.float32 and parameter.requires_grad for parameter in backbone.parameters())
+    assert backbone.embedder.embedder.normalization.num_batches_tracked == 7
+    assert_same_maps(backbone, small)
 
 
 def test_files_without_a_classifier_or_counters_and_in_half_precision(small: Torchvision, tmp_path: Path) -> None:
@@ -149,17 +149,17 @@ def test_files_without_a_classifier_or_counters_and_in_half_precision(small: Tor
         for name, tensor in small.state_dict().items()
         if not name.startswith("fc.") and not name.endswith("num_batches_tracked")
     }
-    trunk = resnet50(in_file(state, tmp_path, "old.pth"))
-    assert {parameter.dtype for parameter in trunk.parameters()} == {torch.float32}
-    assert_same_maps(trunk, small.half())
+    backbone = resnet50(in_file(state, tmp_path, "old.pth"))
+    assert {parameter.dtype for parameter in backbone.parameters()} == {torch.float32}
+    assert_same_maps(backbone, small.half())
 
 
 def test_the_last_stride_of_two_stays(small: Torchvision, tmp_path: Path) -> None:
-    trunk = resnet50(in_file(small.state_dict(), tmp_path, "a.pth"), last_stride=2)
+    backbone = resnet50(in_file(small.state_dict(), tmp_path, "a.pth"), last_stride=2)
     small.layer4[0].conv2.stride = small.layer4[0].downsample[0].stride = (2, 2)
-    assert_same_maps(trunk, small)
-    assert Trunk(trunk)(torch.zeros(1, 3, 96, 48).double()).shape == (1, 96, 3, 2)
-    assert Trunk(mini_resnet(last_stride=2))(torch.zeros(1, 3, 96, 48)).shape == (1, 160, 6, 3)
+    assert_same_maps(backbone, small)
+    assert LastMap(backbone)(torch.zeros(1, 3, 96, 48).double()).shape == (1, 96, 3, 2)
+    assert LastMap(mini_resnet(last_stride=2))(torch.zeros(1, 3, 96, 48)).shape == (1, 160, 6, 3)
 
 
 def test_every_tensor_has_a_name_of_its_own(small: Torchvision) -> None:
@@ -223,9 +223,9 @@ def test_files_that_hold_more_than_tensors_are_refused(small: Torchvision, tmp_p
 
 
 def test_a_folder_of_neither_naming_is_refused(small: Torchvision, tmp_path: Path) -> None:
-    trunk = resnet.ResNetModel(resnet.ResNetConfig(**SMALL))
-    trunk.save_pretrained(tmp_path)
-    state = without("encoder.stages.1.layers.0.layer.0.convolution.weight")(trunk.state_dict())
+    backbone = ResNetModel(ResNetConfig(**SMALL))
+    backbone.save_pretrained(tmp_path)
+    state = without("encoder.stages.1.layers.0.layer.0.convolution.weight")(backbone.state_dict())
     save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ValueError, match=r"missing: encoder\.stages\.1\.layers\.0\.layer\.0\.convolution\.weight"):
         resnet50(str(tmp_path))
@@ -241,7 +241,7 @@ def test_what_is_not_there_is_not_found(tmp_path: Path, monkeypatch: pytest.Monk
             resnet50(weights)
 
 
-def test_the_small_trunk_refuses_torchvisions_weights(
+def test_the_small_backbone_refuses_torchvisions_weights(
     small: Torchvision, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     state = small.state_dict()
@@ -251,19 +251,19 @@ def test_the_small_trunk_refuses_torchvisions_weights(
         in_folder(state, tmp_path / "folder"),
         in_hub(state, tmp_path, monkeypatch),
     ):
-        with pytest.raises(ValueError, match="the small trunk takes a folder"):
+        with pytest.raises(ValueError, match="the small backbone takes a folder"):
             mini_resnet(weights)
 
 
 def test_names_of_transformers_still_load(tmp_path: Path) -> None:
-    saved = resnet.ResNetModel(resnet.ResNetConfig(**MINI)).half()
+    saved = ResNetModel(ResNetConfig(**MINI)).half()
     saved.save_pretrained(tmp_path)
     loaded = mini_resnet(str(tmp_path)).state_dict()
     assert all(torch.equal(loaded[name], tensor.to(loaded[name].dtype)) for name, tensor in saved.state_dict().items())
 
 
-def test_only_the_classifier_of_transformers_may_come_with_the_trunk(small: Torchvision, tmp_path: Path) -> None:
-    """As microsoft/resnet-50 is saved: the trunk below `resnet.`, and beside it the classifier of ImageNet."""
+def test_only_the_classifier_of_transformers_may_come_with_the_backbone(small: Torchvision, tmp_path: Path) -> None:
+    """As microsoft/resnet-50 is saved: the backbone below `resnet.`, and beside it the classifier of ImageNet."""
     saved = ResNetForImageClassification(ResNetConfig(**SMALL, num_labels=1000))
     saved.save_pretrained(tmp_path)
     loaded = resnet50(str(tmp_path)).state_dict()
@@ -279,12 +279,12 @@ def test_another_depth_is_refused(small: Torchvision, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"deep\.pth: .*tensors unexpected: layer3\.3\.bn1\.bias and 14 more;"):
         resnet50(in_file(deeper, tmp_path, "deep.pth"))
     ResNetModel(ResNetConfig(**SMALL | {"depths": [2, 1, 4, 2]})).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match=r"another trunk: depths is \[2, 1, 4, 2\], not \[2, 1, 3, 2\]"):
+    with pytest.raises(ValueError, match=r"another backbone: depths is \[2, 1, 4, 2\], not \[2, 1, 3, 2\]"):
         resnet50(str(tmp_path))
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_weights_that_are_not_the_whole_small_trunks_are_refused(tmp_path: Path, kind: str) -> None:
+def test_weights_that_are_not_the_whole_small_backbones_are_refused(tmp_path: Path, kind: str) -> None:
     ResNetModel(ResNetConfig(**MINI)).save_pretrained(tmp_path / "good")
     name = "encoder.stages.1.layers.0.layer.0.convolution.weight"
     message = damage(tmp_path / "good", tmp_path / "bad", kind, name)

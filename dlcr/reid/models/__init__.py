@@ -1,21 +1,11 @@
-"""Re-ID models by name. Importing this package registers them all."""
+"""Re-ID models by name. Each file of this folder that registers one is imported here: a new model is one new file."""
 
-from dlcr.reid.models import aim, c2d, cal, ccfa, hpm, mgn, pcb
+from importlib import import_module
+
 from dlcr.reid.models.base import Batch, Maps, ReidModel, build_model, load_code, model_factory, register_model
+from dlcr.runtime.registry import entry_names
 
-__all__ = [
-    "Batch",
-    "Maps",
-    "ReidModel",
-    "aim",
-    "build_model",
-    "c2d",
-    "cal",
-    "ccfa",
-    "hpm",
-    "load_code",
-    "mgn",
-    "model_factory",
-    "pcb",
-    "register_model",
-]
+for _name in entry_names(__name__):
+    import_module(f"{__name__}.{_name.replace('-', '_')}")
+
+__all__ = ["Batch", "Maps", "ReidModel", "build_model", "load_code", "model_factory", "register_model"]

@@ -21,7 +21,7 @@ images in the batch the identity losses (CE_ls) and batch norm see all images, t
 Taken as fact from the public code (BoomShakaY/AIM-CCReID: train.py, main.py, models/): the formulas and what is
 detached; Q comes from C1 after its step; all epochs of change are 25; C1 has an Adam of its own without a schedule, C2
 belongs to the clothes branch's, W and the fusion to the identity branch's, both with the schedule; no triplet loss
-(its weight is 0 in the configuration, and by its authors' word); both trunks start from ImageNet; on test the
+(its weight is 0 in the configuration, and by its authors' word); both backbones start from ImageNet; on test the
 identity branch alone. Uncertain ("?"): the epochs (100 in one configuration, 70 in another), whether the published
 numbers come from one process of 32 images or two (then KL is a sum over 32 of 64 images, and each process has a C1
 of its own); here it is the sum over the whole batch.
@@ -38,11 +38,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import ResNetModel
 
 from dlcr.reid.models.base import Batch, ReidModel, Step, register_model
 from dlcr.reid.models.losses import SCALE, adversarial_loss, cosines
-from dlcr.reid.models.resnet import max_and_average, mini_resnet, resnet50
+from dlcr.reid.models.resnet import channels_of, make_backbone, max_and_average
 
 # the slope of the signed root is at most 1 / (2 sqrt(GUARD)), 5e5
 GUARD = 1e-12
@@ -60,19 +59,19 @@ def symmetric_kl(p: Tensor, q: Tensor) -> Tensor:
     return ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum()
 
 
-class TwoTrunks(nn.Module):
+class TwoBackbones(nn.Module):
     """The body: images [B, 3, H, W] to the identity map and the clothes map, [B, D, h, w] each.
 
     In eval mode the identity map alone: on test nothing looks at the other.
     """
 
-    def __init__(self, identity: ResNetModel, clothes: ResNetModel) -> None:
+    def __init__(self, identity: nn.Module, clothes: nn.Module) -> None:
         super().__init__()
         self.identity, self.clothes = identity, clothes
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        trunks = (self.identity, self.clothes) if self.training else (self.identity,)
-        return tuple(trunk(images).last_hidden_state for trunk in trunks)
+        used = (self.identity, self.clothes) if self.training else (self.identity,)
+        return tuple(backbone(images).last_hidden_state for backbone in used)
 
 
 class ClothesBranch(nn.Module):
@@ -131,32 +130,42 @@ class Fusion(nn.Module):
         return self.neck(self.linear(F.normalize(signed_root(sums.flatten(1)))))
 
 
+@register_model("aim")
+@register_model("aim-mini", backbone="mini", stripes=(1, 2, 4), reduced=20, attentions=4)
 class AIM(ReidModel):
-    """Two trunks, the identity branch on the one, the clothes branch on the other, and their fusion.
+    """Two backbones, the identity branch on the one, the clothes branch on the other, and their fusion.
 
-    smoothing: label smoothing of the identity losses (CE_ls). clothes_from_epoch: the first epoch (0-based) with C1
-    and what it takes part in, and with the fusion. k_cal, k_kl: weights of CE_ls(z - z_fused) and of KL.
+    On ResNet-50, 384x192, features are 4096-d, on the small backbone, 96x48, 320-d. weights: where both backbones
+    start. stripes, reduced: as in `ClothesBranch`. attentions: as in `Fusion`. smoothing: label smoothing of the
+    identity losses (CE_ls). clothes_from_epoch: the first epoch (0-based) with C1 and what it takes part in, and with
+    the fusion. k_cal, k_kl: weights of CE_ls(z - z_fused) and of KL.
     """
 
     unscheduled = frozenset({"clothes"})
 
     def __init__(
         self,
-        body: TwoTrunks,
-        clothes_branch: ClothesBranch,
-        fusion: Fusion,
         subjects: int,
         clothes: Sequence[int],
-        smoothing: float,
-        clothes_from_epoch: int,
-        k_cal: float,
-        k_kl: float,
+        backbone: str = "resnet50",
+        weights: str | None = None,
+        stripes: Sequence[int] = (1, 2, 4, 8),
+        reduced: int = 256,
+        attentions: int = 8,
+        smoothing: float = 0.1,
+        clothes_from_epoch: int = 25,
+        k_cal: float = 1.0,
+        k_kl: float = 1.0,
     ) -> None:
         super().__init__()
         self.smoothing, self.clothes_from_epoch = smoothing, clothes_from_epoch
         self.k_cal, self.k_kl = k_cal, k_kl
-        self.body, self.clothes_branch, self.fusion = body, clothes_branch, fusion
-        dimension = fusion.linear.out_features
+        identity, other = (make_backbone(backbone, weights) for _ in range(2))
+        channels = channels_of(identity)
+        dimension = 2 * channels
+        self.body = TwoBackbones(identity, other)
+        self.clothes_branch = ClothesBranch(channels, stripes, reduced, dimension)
+        self.fusion = Fusion(channels, attentions, dimension)
         self.neck = _neck(dimension)
         self.identity_head = nn.Linear(dimension, subjects)
         nn.init.normal_(self.identity_head.weight, std=0.001)
@@ -217,39 +226,6 @@ class AIM(ReidModel):
             losses["adversarial"] = adversarial_loss(of_f, clothes, self.owned[subjects])
             losses["divergence"] = symmetric_kl(of_g, of_f.detach())
         return losses
-
-
-@register_model("aim")
-def aim(
-    subjects: int,
-    clothes: Sequence[int],
-    weights: str | None = None,
-    smoothing: float = 0.1,
-    clothes_from_epoch: int = 25,
-    k_cal: float = 1.0,
-    k_kl: float = 1.0,
-) -> AIM:
-    """AIM of the paper's size: two ResNet-50, 384x192, 4096-d. `weights`: where both trunks start (`resnet50`)."""
-    body = TwoTrunks(resnet50(weights), resnet50(weights))
-    clothes_branch, fusion = ClothesBranch(2048, (1, 2, 4, 8), 256, 4096), Fusion(2048, 8, 4096)
-    return AIM(body, clothes_branch, fusion, subjects, clothes, smoothing, clothes_from_epoch, k_cal, k_kl)
-
-
-@register_model("aim-mini")
-def aim_mini(
-    subjects: int,
-    clothes: Sequence[int],
-    weights: str | None = None,
-    smoothing: float = 0.1,
-    clothes_from_epoch: int = 25,
-    k_cal: float = 1.0,
-    k_kl: float = 1.0,
-) -> AIM:
-    """The same on two small trunks: 96x48, 320-d, without the finest stripes, half the attention maps. `weights`:
-    where both trunks start (`mini_resnet`)."""
-    body = TwoTrunks(mini_resnet(weights), mini_resnet(weights))
-    clothes_branch, fusion = ClothesBranch(160, (1, 2, 4), 20, 320), Fusion(160, 4, 320)
-    return AIM(body, clothes_branch, fusion, subjects, clothes, smoothing, clothes_from_epoch, k_cal, k_kl)
 
 
 def _neck(dimension: int) -> nn.BatchNorm1d:

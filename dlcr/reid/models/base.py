@@ -8,7 +8,8 @@ A new model is one file: a subclass of `ReidModel` with its losses, registered b
         def features(self, maps): ...
         def train_step(self, maps, batch, epoch, step): ...
 
-after which `params.yaml` may name it in `train.<entry>.model`.
+after which `params.yaml` may name it in `train.<entry>.model`. One class may have several names, which differ in their
+defaults: `@register_model("mine-mini", backbone="mini", channels=64)`.
 
 A model has two parts. Its `body` turns images into maps and is all that sees images: with several processes each has
 its share of the batch in it. Everything else, necks, heads and losses, sees the maps of the whole batch.
@@ -26,7 +27,8 @@ from typing import Protocol
 from torch import Tensor, nn
 
 Maps = Tensor | tuple[Tensor, ...]
-_REGISTRY: dict[str, Callable[..., "ReidModel"]] = {}
+Factory = Callable[..., "ReidModel"]
+_REGISTRY: dict[str, tuple[Factory, dict[str, object]]] = {}
 
 
 class Step(Protocol):
@@ -105,13 +107,16 @@ class ReidModel(nn.Module):
         raise NotImplementedError
 
 
-def register_model(name: str) -> Callable[[Callable[..., ReidModel]], Callable[..., ReidModel]]:
-    """Decorator: make a class or function known to `build_model`. ValueError when the name is taken."""
+def register_model(name: str, **defaults: object) -> Callable[[Factory], Factory]:
+    """Decorator: make a class or function known to `build_model`. ValueError when the name is taken.
 
-    def register(factory: Callable[..., ReidModel]) -> Callable[..., ReidModel]:
+    defaults: the settings that this name has where it is not told others, instead of the class' own defaults.
+    """
+
+    def register(factory: Factory) -> Factory:
         if name in _REGISTRY:
             raise ValueError(f"a model named {name!r} is registered already")
-        _REGISTRY[name] = factory
+        _REGISTRY[name] = factory, defaults
         return factory
 
     return register
@@ -140,8 +145,8 @@ def load_code(path: str | None) -> None:
         raise ValueError(f"{path}: {type(error).__name__}: {error}") from error
 
 
-def model_factory(name: str) -> Callable[..., ReidModel]:
-    """The class or function registered under `name`; ValueError listing the known names."""
+def model_factory(name: str) -> tuple[Factory, dict[str, object]]:
+    """The class or function registered under `name`, and its defaults; ValueError listing the known names."""
     if name not in _REGISTRY:
         raise ValueError(f"no model named {name!r}; there are {', '.join(sorted(_REGISTRY))}")
     return _REGISTRY[name]
@@ -155,7 +160,7 @@ def build_model(name: str, subjects: int, clothes: Sequence[int], **settings: ob
     settings: what else the model takes; ValueError for one that it does not know, or for labels that don't
     fit.
     """
-    factory = model_factory(name)
+    factory, defaults = model_factory(name)
     clothes = [int(owner) for owner in clothes]
     if subjects < 2:
         raise ValueError(f"model {name!r}: needs at least two subjects to tell apart, got {subjects}")
@@ -169,4 +174,4 @@ def build_model(name: str, subjects: int, clothes: Sequence[int], **settings: ob
             raise ValueError(
                 f"model {name!r}: unknown setting {setting!r}; it has {', '.join(sorted(known)) or 'none'}"
             )
-    return factory(subjects=subjects, clothes=clothes, **settings)
+    return factory(subjects=subjects, clothes=clothes, **(defaults | settings))

@@ -12,18 +12,16 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from transformers import ResNetModel
 
 from dlcr.reid.clips import FRAMES
 from dlcr.reid.models.base import register_model
 from dlcr.reid.models.cal import CAL
-from dlcr.reid.models.resnet import mini_resnet, resnet50
 
 
 class Frames(nn.Module):
     """The body: clips [B, frames, 3, H, W] to [B, D], the mean over time of each frame's map's maxima."""
 
-    def __init__(self, resnet: ResNetModel) -> None:
+    def __init__(self, resnet: nn.Module) -> None:
         super().__init__()
         self.resnet = resnet
 
@@ -33,43 +31,31 @@ class Frames(nn.Module):
         return maxima.mean(1, dtype=torch.promote_types(maxima.dtype, torch.float32))
 
 
+@register_model("c2d")
+@register_model("c2d-mini", backbone="mini")
 class C2D(CAL):
-    """CAL whose body gives pooled features; `smoothing` and `clothes_from_epoch` as there."""
+    """CAL whose body gives pooled features; settings as there, without a triplet loss.
+
+    On ResNet-50, 256x128, features are 2048-d, on the small backbone, 96x48, 160-d.
+    """
 
     frames = FRAMES
     augmented_by = ("mirror",)
     bicubic = True
+    body_class = Frames
+    pooled = 1
 
     def __init__(
-        self, trunk: ResNetModel, subjects: int, clothes: Sequence[int], smoothing: float, clothes_from_epoch: int
+        self,
+        subjects: int,
+        clothes: Sequence[int],
+        backbone: str = "resnet50",
+        weights: str | None = None,
+        smoothing: float = 0.0,
+        clothes_from_epoch: int = 50,
     ) -> None:
-        dimension = trunk.config.hidden_sizes[-1]
-        super().__init__(Frames(trunk), dimension, subjects, clothes, smoothing, clothes_from_epoch, triplet_weight=0.0)
+        super().__init__(subjects, clothes, backbone, weights, smoothing, clothes_from_epoch)
 
     def features(self, maps: Tensor) -> Tensor:
         """f, float32 [B, D] of clips: the neck's output is the heads' input and the test feature."""
         return self.neck(maps)
-
-
-@register_model("c2d")
-def c2d(
-    subjects: int,
-    clothes: Sequence[int],
-    weights: str | None = None,
-    smoothing: float = 0.0,
-    clothes_from_epoch: int = 50,
-) -> C2D:
-    """C2DRes50 of CAL's size: ResNet-50, 256x128, 2048-d. `weights`: where the trunk starts (`resnet50`)."""
-    return C2D(resnet50(weights), subjects, clothes, smoothing, clothes_from_epoch)
-
-
-@register_model("c2d-mini")
-def c2d_mini(
-    subjects: int,
-    clothes: Sequence[int],
-    weights: str | None = None,
-    smoothing: float = 0.0,
-    clothes_from_epoch: int = 50,
-) -> C2D:
-    """The same on the small trunk: 96x48, 160-d. `weights`: where the trunk starts (`mini_resnet`)."""
-    return C2D(mini_resnet(weights), subjects, clothes, smoothing, clothes_from_epoch)

@@ -3,8 +3,8 @@
 Symbols: f the feature of an image, y its subject, c* its clothes, C(y) the clothes of subject y, n = |C(y)|,
 cos_c the cosine of f and the clothes head's weight of c, s = 16 and eps = 0.1.
 
-A batch is two steps (PEERS: CAL): first the clothes head learns to recognise clothes on detached features;
-then trunk, neck and identity head learn to recognise the subject while L_CAL makes all clothes of a subject
+A batch is two steps (Simple-CCReID, train.py): first the clothes head learns to recognise clothes on detached features;
+then backbone, neck and identity head learn to recognise the subject while L_CAL makes all clothes of a subject
 equally likely. With generated images in the batch the identity loss and batch norm see all images, both
 losses about clothes the real ones.
 """
@@ -17,35 +17,41 @@ from torch.nn import functional as F
 
 from dlcr.reid.models.base import Batch, ReidModel, Step, register_model
 from dlcr.reid.models.losses import SCALE, adversarial_loss, cosines, triplet_loss
-from dlcr.reid.models.resnet import Trunk, max_and_average, mini_resnet, resnet50
+from dlcr.reid.models.resnet import LastMap, channels_of, make_backbone, max_and_average
 
 
+@register_model("cal")
+@register_model("cal-mini", backbone="mini")
 class CAL(ReidModel):
     """Body, max and average pooling side by side, batch norm neck, identity head and cosine clothes head.
 
-    dimension: of the features. smoothing: label smoothing of the identity loss. clothes_from_epoch: the first epoch
-    (0-based) with the clothes head and L_CAL. triplet_weight: weight w of the triplet loss, 0 without (1 for LaST).
+    On ResNet-50, 384x192, features are 4096-d, on the small backbone, 96x48, 320-d.
+
+    weights: where the backbone starts. smoothing: label smoothing of the identity loss. clothes_from_epoch: the first
+    epoch (0-based) with the clothes head and L_CAL. triplet_weight: weight w of the triplet loss, 0 without (1 for
+    LaST).
     """
 
     unscheduled = frozenset({"clothes"})
+    body_class: type[nn.Module] = LastMap
+    pooled = 2  # features for each channel of the backbone
 
     def __init__(
         self,
-        body: nn.Module,
-        dimension: int,
         subjects: int,
         clothes: Sequence[int],
-        smoothing: float,
-        clothes_from_epoch: int,
-        triplet_weight: float,
+        backbone: str = "resnet50",
+        weights: str | None = None,
+        smoothing: float = 0.1,
+        clothes_from_epoch: int = 25,
+        triplet_weight: float = 0.0,
     ) -> None:
         super().__init__()
-        self.smoothing, self.clothes_from_epoch, self.triplet_weight = (
-            smoothing,
-            clothes_from_epoch,
-            triplet_weight,
-        )
-        self.body = body
+        self.smoothing, self.clothes_from_epoch = smoothing, clothes_from_epoch
+        self.triplet_weight = triplet_weight
+        resnet = make_backbone(backbone, weights)
+        dimension = self.pooled * channels_of(resnet)
+        self.body = self.body_class(resnet)
         self.neck = nn.BatchNorm1d(dimension)
         self.identity_head = nn.Linear(dimension, subjects)
         self.clothes_head = nn.Parameter(F.normalize(torch.empty(len(clothes), dimension).uniform_(-1, 1)))
@@ -82,33 +88,3 @@ class CAL(ReidModel):
             total = total + losses["adversarial"]
         step(total, "main")
         return {name: loss.item() for name, loss in losses.items()}
-
-
-@register_model("cal")
-def cal(
-    subjects: int,
-    clothes: Sequence[int],
-    weights: str | None = None,
-    smoothing: float = 0.1,
-    clothes_from_epoch: int = 25,
-    triplet_weight: float = 0.0,
-) -> CAL:
-    """CAL of the paper's size: ResNet-50, 384x192, 4096-d. `weights`: where the trunk starts (`resnet50`)."""
-    trunk = resnet50(weights)
-    dimension = 2 * trunk.config.hidden_sizes[-1]
-    return CAL(Trunk(trunk), dimension, subjects, clothes, smoothing, clothes_from_epoch, triplet_weight)
-
-
-@register_model("cal-mini")
-def cal_mini(
-    subjects: int,
-    clothes: Sequence[int],
-    weights: str | None = None,
-    smoothing: float = 0.1,
-    clothes_from_epoch: int = 25,
-    triplet_weight: float = 0.0,
-) -> CAL:
-    """The same on the small trunk: 96x48, 320-d. `weights`: where the trunk starts (`mini_resnet`)."""
-    trunk = mini_resnet(weights)
-    dimension = 2 * trunk.config.hidden_sizes[-1]
-    return CAL(Trunk(trunk), dimension, subjects, clothes, smoothing, clothes_from_epoch, triplet_weight)

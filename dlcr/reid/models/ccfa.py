@@ -1,7 +1,7 @@
 """CCFA, clothing-change feature augmentation (Han et al., CVPR 2023): clothes are changed in feature space.
 
 Symbols: f the feature of an image (the classifier's input and the test feature), y its subject, c its clothes, E the
-encoder (trunk, pooling, neck), C_id the identity head, Sigma_c [D] the variances of a change of clothes, g an
+encoder (backbone, pooling, neck), C_id the identity head, Sigma_c [D] the variances of a change of clothes, g an
 augmentation vector, f~ = f + lambda g. No code of the authors is public: what is taken from the paper's equations and
 Algorithm 1, and what had to be decided here, is told apart in docs/ccfa.md.
 
@@ -24,11 +24,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
-from transformers import ResNetModel
 
 from dlcr.reid.models.base import Batch, ReidModel, Step, register_model
 from dlcr.reid.models.losses import triplet_loss
-from dlcr.reid.models.resnet import Trunk, max_and_average, mini_resnet, resnet50
+from dlcr.reid.models.resnet import LastMap, channels_of, make_backbone, max_and_average
 
 AUGMENTATIONS = ("generator", "normal")
 STRATEGIES = ("correlated", "uncorrelated")
@@ -50,9 +49,12 @@ class PairDiscriminator(nn.Module):
         return self.layers(torch.cat([(f - other).abs(), (f + other) / 2], dim=1))[:, 0]
 
 
+@register_model("ccfa")
+@register_model("ccfa-mini", backbone="mini", phase_2_from=8, phase_3_from=11, gamma1=0.1, hidden=128, noise=32)
 class CCFA(ReidModel):
-    """Trunk, max and average pooling side by side, batch norm neck, identity head; G, D_dis, D_clo, D_id beside it.
+    """Backbone, max and average pooling side by side, batch norm neck, identity head; G, D_dis, D_clo, D_id beside it.
 
+    On ResNet-50 features are 4096-d, on the small backbone, 96x48, 320-d. weights: where the backbone starts.
     phase_2_from, phase_3_from: the first epochs (0-based) of phases II and III; phase_2_from None: phase I only.
     smoothing: label smoothing of the CE. alpha: weight of the triplet loss. momentum: what the running means and
     Sigma_c keep at a step. lam: lambda. gamma1, gamma2: weights of L_sta and L_cciu. hidden: units of the hidden layers
@@ -67,23 +69,23 @@ class CCFA(ReidModel):
 
     def __init__(
         self,
-        trunk: ResNetModel,
         subjects: int,
         clothes: Sequence[int],
-        *,
-        phase_2_from: int | None,
-        phase_3_from: int,
-        smoothing: float,
-        alpha: float,
-        momentum: float,
-        lam: float,
-        gamma1: float,
-        gamma2: float,
-        hidden: int,
-        noise: int,
-        augmentation: str,
-        strategy: str,
-        generator_losses: Sequence[str],
+        backbone: str = "resnet50",
+        weights: str | None = None,
+        phase_2_from: int | None = 25,
+        phase_3_from: int = 30,
+        smoothing: float = 0.1,
+        alpha: float = 1.0,
+        momentum: float = 0.9,
+        lam: float = 1.0,
+        gamma1: float = 0.01,
+        gamma2: float = 1.0,
+        hidden: int = 512,
+        noise: int = 128,
+        augmentation: str = "generator",
+        strategy: str = "correlated",
+        generator_losses: Sequence[str] = GENERATOR_LOSSES,
     ) -> None:
         super().__init__()
         _check("augmentation", [augmentation], AUGMENTATIONS)
@@ -100,8 +102,9 @@ class CCFA(ReidModel):
         self.smoothing, self.alpha, self.momentum = smoothing, alpha, momentum
         self.lam, self.gamma1, self.gamma2, self.noise = lam, gamma1, gamma2, noise
         self.augmentation, self.strategy, self.generator_losses = augmentation, strategy, frozenset(generator_losses)
-        dimension = 2 * trunk.config.hidden_sizes[-1]
-        self.body = Trunk(trunk)
+        resnet = make_backbone(backbone, weights)
+        dimension = 2 * channels_of(resnet)
+        self.body = LastMap(resnet)
         self.neck = nn.BatchNorm1d(dimension)
         self.identity_head = nn.Linear(dimension, subjects)
         nn.init.normal_(self.neck.weight, 1.0, 0.02)
@@ -314,51 +317,3 @@ def _check_phases(second: int, third: int, augmentation: str, losses: Sequence[s
         raise ValueError(f"CCFA: phases II and III from epochs {second} and {third}; expected 1 <= II <= III")
     if augmentation == "generator" and (second == third or not set(losses) - {"adv_d"}):
         raise ValueError("CCFA: the generator learns nothing: phase II needs an epoch, and a loss other than adv_d")
-
-
-@register_model("ccfa")
-def ccfa(
-    subjects: int,
-    clothes: Sequence[int],
-    weights: str | None = None,
-    phase_2_from: int | None = 25,
-    phase_3_from: int = 30,
-    smoothing: float = 0.1,
-    alpha: float = 1.0,
-    momentum: float = 0.9,
-    lam: float = 1.0,
-    gamma1: float = 0.01,
-    gamma2: float = 1.0,
-    hidden: int = 512,
-    noise: int = 128,
-    augmentation: str = "generator",
-    strategy: str = "correlated",
-    generator_losses: Sequence[str] = GENERATOR_LOSSES,
-) -> CCFA:
-    """CCFA of the paper's size: ResNet-50, 4096-d. `weights`: where the trunk starts (`resnet50`)."""
-    settings = {name: value for name, value in locals().items() if name != "weights"}
-    return CCFA(resnet50(weights), **settings)
-
-
-@register_model("ccfa-mini")
-def ccfa_mini(
-    subjects: int,
-    clothes: Sequence[int],
-    weights: str | None = None,
-    phase_2_from: int | None = 8,
-    phase_3_from: int = 11,
-    smoothing: float = 0.1,
-    alpha: float = 1.0,
-    momentum: float = 0.9,
-    lam: float = 1.0,
-    gamma1: float = 0.1,
-    gamma2: float = 1.0,
-    hidden: int = 128,
-    noise: int = 32,
-    augmentation: str = "generator",
-    strategy: str = "correlated",
-    generator_losses: Sequence[str] = GENERATOR_LOSSES,
-) -> CCFA:
-    """The same on the small trunk: 96x48, 320-d. `weights`: where the trunk starts (`mini_resnet`)."""
-    settings = {name: value for name, value in locals().items() if name != "weights"}
-    return CCFA(mini_resnet(weights), **settings)

@@ -1,8 +1,8 @@
 """MGN, multiple granularity network (Wang et al., ACM MM 2018), and a small one.
 
-The trunk is split after the first layer of its third stage into three branches, each a copy of what follows: one looks
-at the whole map, one at 2 and one at 3 stripes of it as well. Symbols: z_1..z_3 the branches' maps under global max
-pooling, z_4..z_8 the stripes under it, f_i = relu(BN(W_i z_i)) with a W_i for each.
+The backbone is split after the first layer of its third stage into three branches, each a copy of what follows: one
+looks at the whole map, one at 2 and one at 3 stripes of it as well. Symbols: z_1..z_3 the branches' maps under global
+max pooling, z_4..z_8 the stripes under it, f_i = relu(BN(W_i z_i)) with a W_i for each.
 
     L = 1/8 sum_i CE(f_i) + w 1/3 (T(f_1) + T(f_2) + T(f_3)),   w = 2, margin 1.2, T batch-hard in Euclidean distances
 
@@ -18,31 +18,30 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import ResNetModel
 
 from dlcr.reid.models.base import Batch, ReidModel, Step, register_model
 from dlcr.reid.models.losses import hard_triplet_loss
-from dlcr.reid.models.resnet import last_stride_1, mini_resnet, resnet50
+from dlcr.reid.models.resnet import channels_of, last_stride_1, make_backbone
 
 STRIPES = (2, 3)  # of the second and the third branch
 GLOBALS = 1 + len(STRIPES)
 
 
 class Branches(nn.Module):
-    """A trunk split in three: images [B, 3, H, W] to the maps of the global, the 2-part and the 3-part branch.
+    """A backbone split in three: images [B, 3, H, W] to the maps of the global, the 2-part and the 3-part branch.
 
     The global branch keeps the last stride: of 384x128 images its map is [B, 2048, 12, 4], the others are
-    [B, 2048, 24, 8]. `trunk` has its last stage at stride 2. Where its third stage is one layer (mini), the branches
+    [B, 2048, 24, 8]. `resnet` has its last stage at stride 2. Where its third stage is one layer (mini), the branches
     part after it.
     """
 
-    def __init__(self, trunk: ResNetModel) -> None:
+    def __init__(self, resnet: nn.Module) -> None:
         super().__init__()
-        fine = [last_stride_1(copy.deepcopy(trunk)) for _ in STRIPES]
-        stages = trunk.encoder.stages
-        self.shared = nn.Sequential(trunk.embedder, *stages[:2], stages[2].layers[0])
+        fine = [last_stride_1(copy.deepcopy(resnet)) for _ in STRIPES]
+        stages = resnet.encoder.stages
+        self.shared = nn.Sequential(resnet.embedder, *stages[:2], stages[2].layers[0])
         self.branches = nn.ModuleList(
-            nn.Sequential(*part.encoder.stages[2].layers[1:], part.encoder.stages[3]) for part in (trunk, *fine)
+            nn.Sequential(*part.encoder.stages[2].layers[1:], part.encoder.stages[3]) for part in (resnet, *fine)
         )
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
@@ -50,20 +49,34 @@ class Branches(nn.Module):
         return tuple(branch(shared) for branch in self.branches)
 
 
+@register_model("mgn")
+@register_model("mgn-mini", backbone="mini", channels=64)
 class MGN(ReidModel):
     """Three branches, eight reductions to `channels`, a batch norm, ReLU and identity head for each.
 
-    trunk: with last stride 2. smoothing: label smoothing of the identity losses. triplet_weight: weight w of the
-    triplet loss, 0 without; margin: its margin.
+    On ResNet-50, 384x128, features are 2048-d, on the small backbone, 96x48, 512-d.
+
+    weights: where the backbone starts. smoothing: label smoothing of the identity losses. triplet_weight: weight w of
+    the triplet loss, 0 without; margin: its margin. Published without smoothing; the recipe of clothes-changing papers
+    has smoothing 0.1 and margin 0.3.
     """
 
     def __init__(
-        self, trunk: ResNetModel, subjects: int, channels: int, smoothing: float, triplet_weight: float, margin: float
+        self,
+        subjects: int,
+        clothes: Sequence[int],
+        backbone: str = "resnet50",
+        weights: str | None = None,
+        channels: int = 256,
+        smoothing: float = 0.1,
+        triplet_weight: float = 2.0,
+        margin: float = 1.2,
     ) -> None:
         super().__init__()
         self.smoothing, self.triplet_weight, self.margin = smoothing, triplet_weight, margin
-        dimension, features = trunk.config.hidden_sizes[-1], GLOBALS + sum(STRIPES)
-        self.body = Branches(trunk)
+        resnet = make_backbone(backbone, weights, last_stride=2)
+        dimension, features = channels_of(resnet), GLOBALS + sum(STRIPES)
+        self.body = Branches(resnet)
         self.reductions = nn.ModuleList(_reduction(dimension, channels) for _ in range(features))
         self.identity_heads = nn.ModuleList(nn.Linear(channels, subjects) for _ in range(features))
         for head in self.identity_heads:
@@ -106,32 +119,3 @@ def _reduction(dimension: int, channels: int) -> nn.Sequential:
     nn.init.kaiming_normal_(linear.weight, mode="fan_in")
     nn.init.normal_(norm.weight, 1.0, 0.02)
     return nn.Sequential(linear, norm, nn.ReLU())
-
-
-@register_model("mgn")
-def mgn(
-    subjects: int,
-    clothes: Sequence[int],
-    weights: str | None = None,
-    smoothing: float = 0.1,
-    triplet_weight: float = 2.0,
-    margin: float = 1.2,
-) -> MGN:
-    """MGN of the paper's size: ResNet-50, 384x128, 2048-d. `weights`: where the trunk starts (`resnet50`).
-
-    Published without smoothing. The recipe of clothes-changing papers has smoothing 0.1 and margin 0.3.
-    """
-    return MGN(resnet50(weights, last_stride=2), subjects, 256, smoothing, triplet_weight, margin)
-
-
-@register_model("mgn-mini")
-def mgn_mini(
-    subjects: int,
-    clothes: Sequence[int],
-    weights: str | None = None,
-    smoothing: float = 0.1,
-    triplet_weight: float = 2.0,
-    margin: float = 1.2,
-) -> MGN:
-    """The same on the small trunk: 96x48, 512-d. `weights`: where the trunk starts (`mini_resnet`)."""
-    return MGN(mini_resnet(weights, last_stride=2), subjects, 64, smoothing, triplet_weight, margin)

@@ -1,6 +1,6 @@
 """PCB, the part-based convolutional baseline (Sun et al., ECCV 2018), without refined part pooling, and a small one.
 
-Symbols: g_i, i = 1..6, the average of the trunk's map over stripe i; h_i its reduction; z_i = W_i h_i + b_i.
+Symbols: g_i, i = 1..6, the average of the backbone's map over stripe i; h_i its reduction; z_i = W_i h_i + b_i.
 
     h_i = ReLU(BN(R dropout(g_i))),    L = sum over i of CE(z_i, y),    f = [g_1 / |g_1|, ..., g_6 / |g_6|]
 
@@ -15,38 +15,44 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import ResNetModel
 
 from dlcr.reid.models.base import Batch, ReidModel, Step, register_model
-from dlcr.reid.models.resnet import Trunk, mini_resnet, resnet50
+from dlcr.reid.models.resnet import LastMap, channels_of, make_backbone
 from dlcr.reid.models.stripes import identity_head, reduction, stripe_losses, stripes
 
 STRIPES = 6
 
 
+@register_model("pcb")
+@register_model("pcb-mini", backbone="mini", channels=64)
 class PCB(ReidModel):
-    """Trunk, average pooling of six stripes, shared reduction and six identity heads.
+    """Backbone, average pooling of six stripes, shared reduction and six identity heads.
 
-    channels: of a reduced stripe. smoothing: label smoothing of the identity losses. triplet_weight: weight of the
-    triplet loss, 0 without. dropout: the share of a stripe's values that is dropped before the reduction, at least 0
-    and less than 1; ValueError for another.
+    On ResNet-50, 384x128, features are 12288-d, on the small backbone, 96x48, 960-d.
+
+    weights: where the backbone starts. channels: of a reduced stripe. smoothing: label smoothing of the identity
+    losses; the paper has none: 0. triplet_weight: weight of the triplet loss, 0 without. dropout: the share of a
+    stripe's values that is dropped before the reduction, at least 0 and less than 1; ValueError for another.
     """
 
     def __init__(
         self,
-        trunk: ResNetModel,
         subjects: int,
-        channels: int,
-        smoothing: float,
-        triplet_weight: float,
-        dropout: float,
+        clothes: Sequence[int],
+        backbone: str = "resnet50",
+        weights: str | None = None,
+        channels: int = 256,
+        smoothing: float = 0.1,
+        triplet_weight: float = 0.0,
+        dropout: float = 0.5,
     ) -> None:
         super().__init__()
         if not 0 <= dropout < 1:
             raise ValueError(f"model PCB: dropout must be at least 0 and less than 1, got {dropout}")
         self.smoothing, self.triplet_weight, self.dropout = smoothing, triplet_weight, dropout
-        self.body = Trunk(trunk)
-        self.reduction = reduction(trunk.config.hidden_sizes[-1], channels)
+        resnet = make_backbone(backbone, weights)
+        self.body = LastMap(resnet)
+        self.reduction = reduction(channels_of(resnet), channels)
         self.identity_heads = nn.ModuleList(identity_head(channels, subjects, bias=True) for _ in range(STRIPES))
 
     def features(self, maps: Tensor) -> Tensor:
@@ -70,32 +76,3 @@ def _pool(maps: Tensor) -> Tensor:
 
 def _feature(g: Tensor) -> Tensor:
     return F.normalize(g, dim=2).flatten(1)
-
-
-@register_model("pcb")
-def pcb(
-    subjects: int,
-    clothes: Sequence[int],
-    weights: str | None = None,
-    smoothing: float = 0.1,
-    triplet_weight: float = 0.0,
-    dropout: float = 0.5,
-) -> PCB:
-    """PCB of the paper's size: ResNet-50, 384x128, 12288-d. `weights`: where the trunk starts (`resnet50`).
-
-    The paper has no label smoothing: 0.
-    """
-    return PCB(resnet50(weights), subjects, 256, smoothing, triplet_weight, dropout)
-
-
-@register_model("pcb-mini")
-def pcb_mini(
-    subjects: int,
-    clothes: Sequence[int],
-    weights: str | None = None,
-    smoothing: float = 0.1,
-    triplet_weight: float = 0.0,
-    dropout: float = 0.5,
-) -> PCB:
-    """The same on the small trunk, reduced to 64: 96x48, 960-d. `weights`: where the trunk starts (`mini_resnet`)."""
-    return PCB(mini_resnet(weights), subjects, 64, smoothing, triplet_weight, dropout)

@@ -1,22 +1,26 @@
-"""Trunks: ResNets of `transformers`, from random or ImageNet weights, with the last stage at stride 1.
+"""Backbones: ResNets of `transformers`, from random or ImageNet weights, with the last stage at stride 1.
 
-trunk = resnet50("microsoft/resnet-50@<revision>")      # or a local folder or file, or None
-Trunk(trunk)(images)                                    # [B, 2048, H/16, W/16]
+resnet = make_backbone("resnet50", "microsoft/resnet-50@<revision>")      # or a local folder or file, or None
+LastMap(resnet)(images)                                                   # [B, 2048, H/16, W/16]
 """
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
-from transformers import ResNetConfig, ResNetModel
 
 from dlcr.reid.models.torchvision_names import has_torchvision_names, load_torchvision, read_weights, tensor_names
 from dlcr.runtime.checkpoint import Checkpoint, check_network, find_checkpoint, loading
 
+if TYPE_CHECKING:
+    from transformers import ResNetModel
+
 WEIGHTS_FILE = "model.safetensors"
 CLASSIFIER = frozenset({"classifier.1.weight", "classifier.1.bias"})
-"""What transformers' ImageNet classifiers, such as microsoft/resnet-50, hold beside the trunk; it is not used."""
+"""What transformers' ImageNet classifiers, such as microsoft/resnet-50, hold beside the backbone; it is not used."""
 
 RESNET50 = {
     "embedding_size": 64,
@@ -40,31 +44,48 @@ def resnet50(weights: str | None = None, last_stride: Literal[1, 2] = 1) -> ResN
     with torchvision's names. None starts from random weights. Raises FileNotFoundError when they aren't there,
     ValueError when they are not all those of a ResNet-50 and finite; only an ImageNet classifier may come with them.
     """
-    trunk = _trunk(weights, RESNET50)
-    return last_stride_1(trunk) if last_stride == 1 else trunk
+    resnet = _load(weights, RESNET50)
+    return last_stride_1(resnet) if last_stride == 1 else resnet
 
 
 def mini_resnet(weights: str | None = None, last_stride: Literal[1, 2] = 1) -> ResNetModel:
-    """The trunk of the small models: basic layers, 160-d, for images of 96x48.
+    """The backbone of the small models: basic layers, 160-d, for images of 96x48.
 
     The first pooling is left out, beside the last stride: a head is ten pixels wide there, and hair and face
     are most of what stays when the clothes change. weights: a local folder or `owner/name@revision` with the names of
     transformers; the shipped ones are models/mini/backbone.
     """
-    trunk = _trunk(weights, MINI)
-    trunk.embedder.pooler = nn.Identity()
-    return last_stride_1(trunk) if last_stride == 1 else trunk
+    resnet = _load(weights, MINI)
+    resnet.embedder.pooler = nn.Identity()
+    return last_stride_1(resnet) if last_stride == 1 else resnet
 
 
-def last_stride_1(trunk: ResNetModel) -> ResNetModel:
-    """Let the last stage keep the resolution, in place: a feature map twice as high and wide (PEERS: CAL)."""
-    for module in trunk.encoder.stages[-1].modules():
+BACKBONES = {"resnet50": resnet50, "mini": mini_resnet}
+"""What a model's setting `backbone` may be."""
+
+
+def make_backbone(name: str, weights: str | None = None, last_stride: Literal[1, 2] = 1) -> ResNetModel:
+    """The backbone of BACKBONES; ValueError for another name, and whatever its function raises."""
+    if name not in BACKBONES:
+        raise ValueError(f"no backbone named {name!r}; there are {', '.join(sorted(BACKBONES))}")
+    return BACKBONES[name](weights, last_stride)
+
+
+def channels_of(resnet: ResNetModel) -> int:
+    """D, the channels of its last map."""
+    return resnet.config.hidden_sizes[-1]
+
+
+def last_stride_1(resnet: ResNetModel) -> ResNetModel:
+    """Let the last stage keep the resolution, in place: a feature map twice as high and wide (Simple-CCReID,
+    models/img_resnet.py)."""
+    for module in resnet.encoder.stages[-1].modules():
         if isinstance(module, nn.Conv2d):
             module.stride = (1, 1)
-    return trunk
+    return resnet
 
 
-class Trunk(nn.Module):
+class LastMap(nn.Module):
     """A model's body that is one ResNet: images [B, 3, H, W] to the last feature map [B, D, h, w].
 
     h, w are about H / 16, W / 16 (mini: H / 8, W / 8).
@@ -83,44 +104,53 @@ def max_and_average(maps: Tensor) -> Tensor:
     return torch.cat([maps.amax((2, 3)), maps.mean((2, 3))], dim=1)
 
 
-def _trunk(weights: str | None, shape: dict[str, object]) -> ResNetModel:
+def _load(weights: str | None, shape: dict[str, object]) -> ResNetModel:
     if weights is None:
-        return ResNetModel(ResNetConfig(**shape))
+        return _random(shape)
     file = Path(weights)
     if file.is_file():
-        return _torchvision_trunk(file, shape)
+        return _from_torchvision(file, shape)
     checkpoint = find_checkpoint(weights)
     file = Path(checkpoint.location) / WEIGHTS_FILE
     if has_torchvision_names(tensor_names(file)):
-        return _torchvision_trunk(file, shape)
-    return _transformers_trunk(weights, checkpoint, shape)
+        return _from_torchvision(file, shape)
+    return _from_transformers(weights, checkpoint, shape)
 
 
-def _torchvision_trunk(file: Path, shape: dict[str, object]) -> ResNetModel:
+def _random(shape: dict[str, object]) -> ResNetModel:
+    from transformers import ResNetConfig, ResNetModel
+
+    return ResNetModel(ResNetConfig(**shape))
+
+
+def _from_torchvision(file: Path, shape: dict[str, object]) -> ResNetModel:
     if shape["layer_type"] != "bottleneck":
         raise ValueError(
-            f"{file}: the small trunk takes a folder or owner/name@revision with the names of transformers, "
+            f"{file}: the small backbone takes a folder or owner/name@revision with the names of transformers, "
             f"neither torchvision's weights nor a single file"
         )
     state = read_weights(file)
-    trunk = ResNetModel(ResNetConfig(**shape))
-    load_torchvision(trunk, state, file)
-    return trunk
+    resnet = _random(shape)
+    load_torchvision(resnet, state, file)
+    return resnet
 
 
-def _transformers_trunk(weights: str, checkpoint: Checkpoint, shape: dict[str, object]) -> ResNetModel:
+def _from_transformers(weights: str, checkpoint: Checkpoint, shape: dict[str, object]) -> ResNetModel:
+    from transformers import ResNetConfig, ResNetModel
+
     with loading(weights):
         config = ResNetConfig.from_pretrained(checkpoint.location, **checkpoint.arguments())
     for key, expected in shape.items():
-        if getattr(config, key) != expected:
-            raise ValueError(f"weights {weights!r}: another trunk: {key} is {getattr(config, key)!r}, not {expected!r}")
+        found = getattr(config, key)
+        if found != expected:
+            raise ValueError(f"weights {weights!r}: another backbone: {key} is {found!r}, not {expected!r}")
     with loading(weights):
-        trunk, report = ResNetModel.from_pretrained(
+        resnet, report = ResNetModel.from_pretrained(
             checkpoint.location,
             use_safetensors=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # check_network names them
             **checkpoint.arguments(),
         )
-    check_network(weights, trunk, report | {"unexpected_keys": set(report["unexpected_keys"]) - CLASSIFIER})
-    return trunk.float()
+    check_network(weights, resnet, report | {"unexpected_keys": set(report["unexpected_keys"]) - CLASSIFIER})
+    return resnet.float()

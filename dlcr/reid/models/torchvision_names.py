@@ -1,4 +1,4 @@
-"""ResNets under torchvision's names, in the trunks of `transformers`.
+"""ResNets under torchvision's names, in the backbones of `transformers`.
 
 CAL's authors start from torchvision's ResNet-50 (Simple-CCReID, models/img_resnet.py). Both libraries build the same
 network: torchvision's documentation says that its bottlenecks have their stride in the 3x3 convolution ("ResNet V1.5"),
@@ -11,18 +11,23 @@ which is what `ResNetConfig(downsample_in_bottleneck=False)` means, and both use
     fc                              none: the classifier is not used
 """
 
+from __future__ import annotations
+
 import pickle
 import re
 from collections.abc import Collection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import ResNetModel
 
 from dlcr.runtime.checkpoint import check_network
+
+if TYPE_CHECKING:
+    from transformers import ResNetModel
 
 CLASSIFIER = frozenset({"fc.weight", "fc.bias"})
 STAGES = re.compile(
@@ -75,23 +80,23 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def load_torchvision(trunk: ResNetModel, state: dict[str, Tensor], source: Path) -> None:
-    """Put torchvision's weights, in any floating type, into the trunk, in place; the classifier is dropped.
+def load_torchvision(resnet: ResNetModel, state: dict[str, Tensor], source: Path) -> None:
+    """Put torchvision's weights, in any floating type, into the backbone, in place; the classifier is dropped.
 
     Raises what `check_network` raises, naming `source` and, by torchvision's names, the tensors that are missing,
     unexpected, of another shape or not finite. Only batch norm's counters `num_batches_tracked` may be missing, as in
     files older than these; nothing is computed with them.
     """
-    own = trunk.state_dict()
+    own = resnet.state_dict()
     theirs = {torchvision_name(name): name for name in own}
     other = {name for name in theirs.keys() & state.keys() if state[name].shape != own[theirs[name]].shape}
-    trunk.load_state_dict({theirs[name]: state[name] for name in theirs.keys() & state.keys() - other}, strict=False)
+    resnet.load_state_dict({theirs[name]: state[name] for name in theirs.keys() & state.keys() - other}, strict=False)
     report = {
         "missing_keys": [name for name in theirs.keys() - state.keys() if not name.endswith(".num_batches_tracked")],
         "unexpected_keys": state.keys() - theirs.keys() - CLASSIFIER,
         "mismatched_keys": [f"{n} {list(state[n].shape)} instead of {list(own[theirs[n]].shape)}" for n in other],
     }
-    check_network(str(source), trunk, report)
+    check_network(str(source), resnet, report)
 
 
 def _kind(place: re.Match[str]) -> str:
