@@ -406,6 +406,26 @@ class Params(Items):
         """The evaluation at a place, NAME or NAME/ABLATION."""
         return self.evaluations[place.partition("/")[0]]
 
+    def is_private(self, section: str, name: str) -> bool:
+        """Whether an item may not be passed on: it, or something that it is made from, is in `private`.
+
+        `name` as other items write it: a query set by its folder, an imported set as one of `generated`, an evaluation
+        also with its ablation.
+        """
+        waiting, seen = [(section, name)], set()
+        while waiting:
+            section, name = waiting.pop()
+            name = name.removeprefix("queries-" if section == "queries" else "").partition("/")[0]
+            section = "imported" if section == "generated" and name in self.imported else section
+            if (section, name) in seen or section not in Items.model_fields:
+                continue
+            if name in getattr(self.private, section):
+                return True
+            seen.add((section, name))
+            item = getattr(self, section).get(name)
+            waiting += [(target, getattr(item, field)) for field, target in REFERENCES.get(section, {}).items() if item]
+        return False
+
 
 def load_params(path: str | Path = "params.yaml") -> Params:
     """The checked parameters of a profile.

@@ -22,7 +22,7 @@ from dlcr.data import Generated, load_manifest, open_generated, open_images, ope
 from dlcr.params import Params
 from dlcr.reporting.figures import overlay
 from dlcr.reporting.results import Result, load_rankings
-from dlcr.reporting.sheets import categories
+from dlcr.reporting.sheets import categories, private_item
 from dlcr.runtime.seeds import seed_of
 
 QUERIES, SAMPLES = 240, 60
@@ -77,11 +77,11 @@ def thumbnail(image: np.ndarray) -> str:
 def gather(root: Path, params: Params, results: Mapping[str, Result | None]) -> Browsers:
     """The browsers' data: Table A1's row 1 against row 6, and the set `report.samples`.
 
-    Empty where nothing was run, and for a private dataset, whose pictures may not be passed on. Raises ValueError
+    Empty where nothing was run, and where pictures may not be passed on (`sheets.private_item`). Raises ValueError
     naming a file that is damaged or lacks a column.
     """
     dataset = params.report.dataset
-    if dataset in params.private.datasets or not (root / "data" / dataset).is_dir():
+    if private_item(params) or not (root / "data" / dataset).is_dir():
         return Browsers()
     album = Album()
     manifest = load_manifest(root / "data" / dataset)

@@ -38,7 +38,7 @@ def build(root: Path, params: Params, timings: pd.DataFrame) -> dict[str, bytes]
         timings: as from `dlcr.runtime.timing.load_all`.
 
     Raises ValueError or OSError naming the file that is damaged or incomplete; what was not run is a gap, not an error.
-    Pictures of a private dataset are left out.
+    Pictures that may not be passed on are left out (`sheets.private_item`).
     """
     report = params.report
     if not (root / "data" / report.dataset / "manifest.parquet").is_file():

@@ -26,19 +26,21 @@ def view_compared(table: pd.DataFrame, titles: Mapping[str, str], base: str, mar
     for measure in MEASURES:
         headings += [] if table[f"paper_{measure}"].isna().all() else [f"Paper {TITLES[measure]}"]
         headings += [f"{what} {TITLES[measure]}" for what in ("This run", "95 % interval", f"Difference to {base}")]
-    rows = []
-    for row in table.to_dict("records"):
-        view = {title: text(row[column]) for column, title in titles.items()}
-        for measure in MEASURES:
-            ends = interval(row[f"{measure}_low"], row[f"{measure}_high"])
-            view |= {
-                f"Paper {TITLES[measure]}": paper_number(row[f"paper_{measure}"]),
-                f"This run {TITLES[measure]}": score(row, measure, mark),
-                f"95 % interval {TITLES[measure]}": found(row, ends, mark),
-                f"Difference to {base} {TITLES[measure]}": found(row, difference(row, measure), mark),
-            }
-        rows.append(view)
-    return pd.DataFrame(rows, columns=headings)
+    return pd.DataFrame([row_compared(row, titles, base, mark) for row in table.to_dict("records")], columns=headings)
+
+
+def row_compared(row: dict, titles: Mapping[str, str], base: str, mark: Mark) -> dict[str, str | Cell]:
+    """A row of such a table, by heading."""
+    view = {title: text(row[column]) for column, title in titles.items()}
+    for measure in MEASURES:
+        ends = interval(row[f"{measure}_low"], row[f"{measure}_high"])
+        view |= {
+            f"Paper {TITLES[measure]}": paper_number(row[f"paper_{measure}"]),
+            f"This run {TITLES[measure]}": score(row, measure, mark),
+            f"95 % interval {TITLES[measure]}": found(row, ends, mark),
+            f"Difference to {base} {TITLES[measure]}": found(row, difference(row, measure), mark),
+        }
+    return view
 
 
 def text(value: object) -> str:

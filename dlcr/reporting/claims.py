@@ -105,12 +105,16 @@ def pairs_of(item: Statement, params: Params) -> list[Pair]:
     table = item.a.partition("/")[0]
     fits = re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(item.a)))
     found = [fits.fullmatch(f"{table}/{key}") for key in params.report.tables.get(table, {})]
-    places = [(match[0], [other.format(**match.groupdict()) for other in others], match) for match in found if match]
-    return [
-        Pair(_rows(params, a), _rows(params, *b), item.label.format(**match.groupdict()))
-        for a, b, match in places
-        if _rows(params, *b)
+    pairs = [
+        Pair(
+            _rows(params, item.a.format(**match.groupdict())),
+            _rows(params, *(other.format(**match.groupdict()) for other in others)),
+            item.label.format(**match.groupdict()),
+        )
+        for match in found
+        if match
     ]
+    return [pair for pair in pairs if pair.b]
 
 
 def _rows(params: Params, *places: str) -> tuple[Row, ...]:
@@ -288,20 +292,8 @@ def _about_time(
         ratio, unit = images[1] / images[0], "times as many images with concatenated data"
         test = "Images an epoch, as both were not timed on one machine."
     direction = (ratio > FASTER) - (ratio < 1 / FASTER)
-    return Claim(
-        item.name,
-        item.statement,
-        item.paper,
-        VERDICTS[int(direction)],
-        float(ratio),
-        np.nan,
-        np.nan,
-        np.nan,
-        unit,
-        test,
-        detail,
-        names,
-    )
+    outcome = VERDICTS[int(direction)]
+    return replace(_not_run(item, pairs), outcome=outcome, effect=float(ratio), unit=unit, test=test, detail=detail)
 
 
 def _images_an_epoch(params: Params, name: str) -> int:
@@ -320,21 +312,10 @@ def _training(params: Params, timings: pd.DataFrame, name: str) -> dict:
 
 
 def _claim(item: Statement, outcome: Outcome, found: Found, test: str, detail: str) -> Claim:
-    difference = found.difference
-    return Claim(
-        item.name,
-        item.statement,
-        item.paper,
-        outcome,
-        difference.mean,
-        difference.low,
-        difference.high,
-        found.p,
-        f"points of {NAMES[item.measure]}",
-        test,
-        detail,
-        _sources((found.pair,)),
-    )
+    effect, low, high = found.difference.mean, found.difference.low, found.difference.high
+    unit, sources = f"points of {NAMES[item.measure]}", _sources((found.pair,))
+    about = (item.name, item.statement, item.paper)
+    return Claim(*about, outcome, effect, low, high, found.p, unit, test, detail, sources)
 
 
 def _not_run(item: Statement, pairs: Sequence[Pair]) -> Claim:

@@ -23,7 +23,7 @@ from dlcr.reporting.departures import departures
 from dlcr.reporting.formats import interval, is_gap, number, signed, spread
 from dlcr.reporting.paper import ORACLE
 from dlcr.reporting.parts import Cell, Claim, Picture, Table
-from dlcr.reporting.sheets import CATEGORIES
+from dlcr.reporting.sheets import CATEGORIES, private_item
 
 LIMIT, PICTURES = 15_000_000, 6_000_000
 """Bytes: the page has fewer, its figures at most so many. The browsers show what then still fits."""
@@ -101,7 +101,7 @@ def _render(page: Page, browsers: Browsers) -> bytes:
         script=Markup(script),
         policy=policy(style, script),
         report=report,
-        private=report.dataset in params.private.datasets,
+        private=private_item(params),
         headlines=headlines(page),
         share=_share_sentence(page.shares),
         claims=claim_rows(page.claims),

@@ -18,136 +18,66 @@ class Statement:
     """
 
     name: str
-    statement: str
-    paper: str
+    test: Literal["difference", "every difference", "equivalence", "factor"]
     a: str
     b: str | tuple[str, ...]
-    test: Literal["difference", "every difference", "equivalence", "factor"] = "difference"
+    statement: str
+    paper: str
     measure: str = "top1"
     label: str = ""
     optional: bool = False
 
 
+# fmt: off
 STATEMENTS = (
-    Statement(
-        "dlcr",
-        "DLCR as a whole raises top-1.",
-        "66.5 against 55.2, +11.3 (Table A1, rows 6 and 1).",
-        "a1/6",
-        "a1/1",
-    ),
-    Statement(
-        "inpainting",
-        "Inpainting that keeps the person beats diffusion of the whole picture.",
-        "62.9 against 55.7, +7.2 (Table A1, rows 4 and 2); with random prompts 60.7, +5.0 (row 3).",
-        "a1/4",
-        "a1/2",
-    ),
-    Statement(
-        "diffusion",
-        "Diffusion of the whole picture beats no generated data.",
-        "55.7 against 55.2, +0.5 (Table A1, rows 2 and 1): a marginal improvement.",
-        "a1/2",
-        "a1/1",
-    ),
-    Statement(
-        "prompts",
-        "Prompts extracted from the dataset beat random ones.",
-        "62.9 against 60.7, +2.2 (Table A3).",
-        "a3/vlm+llm",
-        "a3/random",
-    ),
-    Statement(
-        "progressive-time",
-        "An epoch of progressive learning takes less time than one of concatenated data.",
-        "65 s against 691 s (Table A5).",
-        "a5/progressive",
-        "a5/concat",
-        "factor",
-    ),
-    Statement(
-        "progressive-concat",
-        "Progressive learning beats concatenated data.",
-        "65.0 against 64.0, +1.0 (Table A5).",
-        "a5/progressive",
-        "a5/concat",
-    ),
-    Statement(
-        "progressive-pairs",
-        "Progressive learning beats pairs from all variants.",
-        "65.0 against 62.9, +2.1 (Table A1, rows 5 and 4).",
-        "a1/5",
-        "a1/4",
-    ),
-    Statement(
-        "refinement-top1",
-        "Prediction refinement raises top-1.",
-        "66.5 against 65.0, +1.5 (Table A1, rows 6 and 5).",
-        "a1/6",
-        "a1/5",
-    ),
-    Statement(
-        "refinement-map",
-        "Prediction refinement raises mAP.",
-        "63.0 against 62.4, +0.6 (Table A1, rows 6 and 5).",
-        "a1/6",
-        "a1/5",
-        measure="map",
-    ),
-    Statement(
-        "models",
-        "Every model gains by the generated data.",
-        "+1.0 (GEFF) to +28.7 (MGN), six models (Table 3, stage 1 and baseline).",
-        "t3/{model}/stage 1",
-        "t3/{model}/baseline",
-        "every difference",
-        label="{model}",
-    ),
-    Statement(
-        "domains",
-        "The gain carries over to datasets that were not trained on.",
-        "+4.3 (LaST) to +8.0 (PRCC), three datasets (Table 4).",
-        "t4/{dataset}/{model} + DLCR",
-        "t4/{dataset}/{model}",
-        "every difference",
-        label="{model} on {dataset}",
-    ),
-    Statement(
-        "describer",
-        "Which vision-language model describes the clothes hardly matters.",
-        "62.9 with either (Table A4); mAP 60.9 and 61.3.",
-        "a4/instructblip",
-        "a4/llava",
-        "equivalence",
-    ),
-    Statement(
-        "k-grows",
-        "Ten variants of an image beat two.",
-        "Shown without numbers (Fig. A8, concatenated data).",
-        "a8/10",
-        "a8/2",
-    ),
-    Statement(
-        "k-saturates",
-        "More than ten variants hardly matter.",
-        "Improvements beyond ten are minimal; shown without numbers (Fig. A8, concatenated data).",
-        "a8/20",
-        "a8/10",
-        "equivalence",
-    ),
-    Statement(
-        "guidance",
-        "Guidance by a discriminator raises top-1.",
-        "+1 to +2 in some cases on PRCC and CCVID (Sec. 12).",
-        "guidance/with",
-        "guidance/without",
-    ),
-    Statement(
-        "oracle",  # only rendered data has one
-        "Inpainting reaches more than half of what perfect re-clothing gains.",
-        "Not in the paper: real data has no perfect re-clothing. The effect is the distance to half the gain.",
-        "a1/5",
-        ("a1/1", "a1/oracle"),
-        optional=True,
-    ),
+    Statement("dlcr", "difference", "a1/6", "a1/1",
+              "DLCR as a whole raises top-1.",
+              "66.5 against 55.2, +11.3 (Table A1, rows 6 and 1)."),
+    Statement("inpainting", "difference", "a1/4", "a1/2",
+              "Inpainting that keeps the person beats diffusion of the whole picture.",
+              "62.9 against 55.7, +7.2 (Table A1, rows 4 and 2); with random prompts 60.7, +5.0 (row 3)."),
+    Statement("diffusion", "difference", "a1/2", "a1/1",
+              "Diffusion of the whole picture beats no generated data.",
+              "55.7 against 55.2, +0.5 (Table A1, rows 2 and 1): a marginal improvement."),
+    Statement("prompts", "difference", "a3/vlm+llm", "a3/random",
+              "Prompts extracted from the dataset beat random ones.",
+              "62.9 against 60.7, +2.2 (Table A3)."),
+    Statement("progressive-time", "factor", "a5/progressive", "a5/concat",
+              "An epoch of progressive learning takes less time than one of concatenated data.",
+              "65 s against 691 s (Table A5)."),
+    Statement("progressive-concat", "difference", "a5/progressive", "a5/concat",
+              "Progressive learning beats concatenated data.",
+              "65.0 against 64.0, +1.0 (Table A5)."),
+    Statement("progressive-pairs", "difference", "a1/5", "a1/4",
+              "Progressive learning beats pairs from all variants.",
+              "65.0 against 62.9, +2.1 (Table A1, rows 5 and 4)."),
+    Statement("refinement-top1", "difference", "a1/6", "a1/5",
+              "Prediction refinement raises top-1.",
+              "66.5 against 65.0, +1.5 (Table A1, rows 6 and 5)."),
+    Statement("refinement-map", "difference", "a1/6", "a1/5",
+              "Prediction refinement raises mAP.",
+              "63.0 against 62.4, +0.6 (Table A1, rows 6 and 5).", measure="map"),
+    Statement("models", "every difference", "t3/{model}/stage 1", "t3/{model}/baseline",
+              "Every model gains by the generated data.",
+              "+1.0 (GEFF) to +28.7 (MGN), six models (Table 3, stage 1 and baseline).", label="{model}"),
+    Statement("domains", "every difference", "t4/{dataset}/{model} + DLCR", "t4/{dataset}/{model}",
+              "The gain carries over to datasets that were not trained on.",
+              "+4.3 (LaST) to +8.0 (PRCC), three datasets (Table 4).", label="{model} on {dataset}"),
+    Statement("describer", "equivalence", "a4/instructblip", "a4/llava",
+              "Which vision-language model describes the clothes hardly matters.",
+              "62.9 with either (Table A4); mAP 60.9 and 61.3."),
+    Statement("k-grows", "difference", "a8/10", "a8/2",
+              "Ten variants of an image beat two.",
+              "Shown without numbers (Fig. A8, concatenated data)."),
+    Statement("k-saturates", "equivalence", "a8/20", "a8/10",
+              "More than ten variants hardly matter.",
+              "Improvements beyond ten are minimal; shown without numbers (Fig. A8, concatenated data)."),
+    Statement("guidance", "difference", "guidance/with", "guidance/without",
+              "Guidance by a discriminator raises top-1.",
+              "+1 to +2 in some cases on PRCC and CCVID (Sec. 12)."),
+    Statement("oracle", "difference", "a1/5", ("a1/1", "a1/oracle"),
+              "Inpainting reaches more than half of what perfect re-clothing gains.",
+              "Not in the paper: real data has no perfect re-clothing. The effect is the distance to half the gain.",
+              optional=True),
 )
+# fmt: on

@@ -109,11 +109,6 @@ def test_gaps(root: Path, params: Params, results: dict, browsers: Browsers, tmp
     assert gather(root, params.model_copy(update={"report": other}), results).samples == []
 
 
-def test_no_picture_of_a_private_dataset(root: Path, params: Params, results: dict) -> None:
-    private = params.private.model_copy(update={"datasets": params.datasets})
-    assert gather(root, params.model_copy(update={"private": private}), results) == Browsers()
-
-
 def test_votes_that_were_not_recorded_are_gaps(
     root: Path, params: Params, results: dict, browsers: Browsers, monkeypatch: pytest.MonkeyPatch
 ) -> None:

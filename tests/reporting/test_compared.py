@@ -15,7 +15,7 @@ from dlcr.reporting.measured import comparer
 from dlcr.reporting.results import Result, load_result, per_query
 from dlcr.reporting.tables import check, specs
 from dlcr.reporting.tables.a8 import reference_k
-from dlcr.reporting.tables.specs import Sources
+from dlcr.reporting.tables.specs import Sources, make_table
 
 Rows = dict[str, str | tuple[str, str]]
 READERS = {"toy": "minicc", "night": "minicc", "prcc": "prcc", "ltcc": "ltcc"}
@@ -60,8 +60,7 @@ def numbers(table: str, rows: Rows, results: dict, shown: str = "") -> pd.DataFr
     params = profile(table, rows)
     check(params)
     sources = Sources(Path(), params, results, pd.DataFrame(), {}, comparer(100, 0))
-    spec = specs()[shown or table]
-    return spec.make(spec, sources).numbers
+    return make_table(specs()[shown or table], sources).numbers
 
 
 def assert_gain(table: pd.DataFrame, row: object, base: object) -> None:

@@ -1,4 +1,4 @@
-"""The figures: made of what is there, left out otherwise, the same bytes twice, nothing of a private dataset."""
+"""The figures: made of what is there, left out otherwise, the same bytes twice."""
 
 import io
 import json
@@ -31,8 +31,6 @@ from dlcr.reporting.parts import Picture, Table
 from dlcr.reporting.results import Result, load_result
 
 NAMES = ["a1", "fig-1", "fig-a3", "fig-a4", "fig-a5", "fig-a6", "fig-a7", "fig-a8", "schedule", "training"]
-POINTS = ["a1", "fig-a8", "schedule", "training"]
-"""Figures that show no single images."""
 
 
 @pytest.fixture(scope="module")
@@ -137,16 +135,6 @@ def test_every_figure_twice_the_same(root: Path, params: Params, results: dict) 
     assert [name for name in NAMES if made[name] != again[name]] == []
     assert sum(len(picture.content) for picture in made.values()) < 4_000_000
     assert "smoke" not in "".join(picture.caption for picture in made.values())
-
-
-def test_no_image_of_a_private_dataset(root: Path, params: Params, results: dict) -> None:
-    for section in (
-        {"datasets": params.datasets},
-        {"generated": params.generated},
-        {"evaluations": params.evaluations},
-    ):
-        private = params.model_copy(update={"private": params.private.model_copy(update=section)})
-        assert list(pictures(root, private, results, tables(), histories())) == POINTS
 
 
 def test_what_was_not_made_is_left_out(tmp_path: Path, params: Params) -> None:

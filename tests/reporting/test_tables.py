@@ -46,7 +46,7 @@ def test_paper_tables_are_the_papers() -> None:
 
 def test_datasets_stand_beside_the_papers_with_what_this_run_has() -> None:
     mine = {"data": "toy", "set": "inpainting", "private": False, "original_images": 24, "generated_images": 72}
-    table = t1.numbers_of({"toy": mine, "PRCC": {"data": "prcc", "set": "none", "private": False, "queries": 9}})
+    table = t1.beside_the_papers({"toy": mine, "PRCC": {"data": "prcc", "set": "none", "private": False, "queries": 9}})
     assert table["dataset"].tolist() == ["PRCC", "LTCC", "CCVID", "VC-Clothes", "LaST", "toy", "Total"]
     table = table.set_index("dataset")
     assert table.loc["PRCC", ["paper_original_images", "paper_generated_images", "queries"]].tolist() == [
@@ -58,15 +58,20 @@ def test_datasets_stand_beside_the_papers_with_what_this_run_has() -> None:
     assert table.loc["Total", ["paper_generated_images", "generated_images"]].tolist() == [2267820, 72]
     assert table["paper_generated_images"].iloc[:-1].sum() == 2267820  # the paper's total is that of its rows
     assert table.loc["LTCC", "paper_released"].startswith("no")
-    assert pd.isna(t1.numbers_of({}).set_index("dataset").loc["Total", "generated_images"])  # nothing is not zero
+    assert pd.isna(
+        t1.beside_the_papers({}).set_index("dataset").loc["Total", "generated_images"]
+    )  # nothing is not zero
 
 
 def test_settings_hold_every_setting_that_was_measured(results: dict) -> None:
-    table = settings.numbers_of({"five": results["5"], "absent": None}).set_index("setting")
-    assert set(table["evaluation"]) == {"five"}
-    assert list(table.index) == ["cc", "cc_refined", "cc_reranked", "cc_single_shot", "sc"]
-    assert table.loc["sc", ["top1", "map"]].to_dict() == results["5"].metrics["mean"]["sc"]
-    assert settings.numbers_of({"absent": None}).empty
+    def table(found: dict) -> pd.DataFrame:
+        return settings.numbers(Sources(Path(), None, found, pd.DataFrame(), {}, None))
+
+    measured = table({"five": results["5"], "absent": None}).set_index("setting")
+    assert set(measured["evaluation"]) == {"five"}
+    assert list(measured.index) == ["cc", "cc_refined", "cc_reranked", "cc_single_shot", "sc"]
+    assert measured.loc["sc", ["top1", "map"]].to_dict() == results["5"].metrics["mean"]["sc"]
+    assert table({"absent": None}).empty
 
 
 def brute_share(base: np.ndarray, method: np.ndarray, oracle: np.ndarray, n: int, seed: int) -> list[float]:
@@ -119,34 +124,31 @@ def test_aligned_wants_the_same_queries() -> None:
 def test_timing_tables_have_gaps_where_nothing_was_timed(results: dict) -> None:
     params = load_params("profiles/minicc.yaml")
 
-    def a5_of(rows: dict[str, str], found: dict) -> pd.DataFrame:
-        report = params.report.model_copy(
-            update={"tables": {"a5": {key: Row(evaluation=place) for key, place in rows.items()}}}
-        )
-        timed = pd.DataFrame([{"stage": "train", "name": "progressive", "epoch_seconds": 3.5}])
+    def sources(timings: list[dict], found: dict, **rows: str) -> Sources:
+        filled = {"a5": {key: Row(evaluation=place) for key, place in rows.items()}}
+        report = params.report.model_copy(update={"tables": filled, "dataset": "toy"})
         profile = params.model_copy(update={"report": report})
-        sources = Sources(Path(), profile, found, timed, {}, comparer(50, 0))
-        return a5.SPEC.make(a5.SPEC, sources).numbers
+        return Sources(Path(), profile, found, pd.DataFrame(timings), {}, comparer(50, 0))
 
     evaluations = {name: replace(results[row], name=name) for name, row in (("concat", "1"), ("progressive", "5"))}
-    both = a5_of({"concat": "concat", "progressive": "progressive"}, evaluations)
+    timed = [{"stage": "train", "name": "progressive", "epoch_seconds": 3.5}]
+    both = a5.numbers(sources(timed, evaluations, concat="concat", progressive="progressive"))
     assert both["row"].tolist() == ["concat", "progressive"]
     assert both["paper_epoch_seconds"].tolist() == [691, 65]
     assert both["epoch_seconds"].isna().tolist() == [True, False]
     assert both["top1_difference"].tolist()[1] == pytest.approx(both["top1"][1] - both["top1"][0])
-    one = a5_of({"progressive": "progressive"}, {})
+    one = a5.numbers(sources([], {}, progressive="progressive"))
     assert one["epochs"].isna().tolist() == [True, False]
     assert one[["evaluation", "top1", "top1_low"]].isna().all(axis=None)
-    timings = pd.DataFrame([{"stage": "parse", "name": "toy", "images_per_second": 50.0, "peak_memory_mb": 2048.0}])
-    stages = [("parse", "toy"), ("describe", "toy"), ("inpaint", "a"), ("inpaint", "b"), ("refine", "c")]
-    components = a6.numbers_of(timings, stages)
+    timed = [{"stage": "parse", "name": "toy", "images_per_second": 50.0, "peak_memory_mb": 2048.0}]
+    components = a6.numbers(sources(timed, {}))
     assert components["images_per_second"].notna().tolist() == [True, False, False, False, False]
     assert components.loc[0, "memory_gb"] == 2
     assert components.loc[4, "paper_gpu_memory_gb"] == "<1"
-    both = wall.numbers_of(pd.concat([timings, pd.DataFrame([{"stage": "describe", "name": "toy", "seconds": 2.0}])]))
+    both = wall.numbers(sources([*timed, {"stage": "describe", "name": "toy", "seconds": 2.0}], {}))
     assert both["stage"].tolist() == ["describe", "parse"]
     assert both["seconds"].isna().tolist() == [False, True]
-    assert timing_of(timings, "parse", "toy")["images_per_second"] == 50
+    assert timing_of(pd.DataFrame(timed), "parse", "toy")["images_per_second"] == 50
     assert timing_of(pd.DataFrame(), "parse", "toy") == {}
 
 

@@ -35,7 +35,8 @@ def pictures(
 ) -> dict[str, Picture]:
     """Every figure that can be made, by name, in the paper's order.
 
-    One whose inputs were not made is left out, and so is everything that shows single images of a private dataset.
+    One whose inputs were not made is left out, and so is everything that shows single images, if one of
+    them may not be passed on (`sheets.private_item`).
 
     Args:
         root: the repository's root, in which data/, masks/, generated/ and runs/ lie.
@@ -46,7 +47,7 @@ def pictures(
     Raises ValueError or OSError naming an input that is damaged.
     """
     found = [
-        *([] if _private(params) else _of_images(root, params, results)),
+        *([] if sheets.private_item(params) else _of_images(root, params, results)),
         over_k(tables["a8"].numbers, variants_note(params)),
         ablation(tables["a1"].numbers),
         schedule(schedule_table(root, params)),
@@ -71,19 +72,6 @@ def _of_images(root: Path, params: Params, results: Mapping[str, Result | None])
         activations(root, params, *names[:2]),
         training_features(root, params, names[0], seed),
     ]
-
-
-def _private(params: Params) -> bool:
-    """Whether the dataset, or a set or an evaluation of which images are shown, may not be redistributed."""
-    report = params.report
-    sets = {report.samples, *report.ways.values()}
-    places = (report.evaluation(f"a1/{row}") for row in ("1", "5", "6"))
-    evaluations = {place.split("/")[0] for place in places if place}
-    return (
-        report.dataset in params.private.datasets
-        or not sets.isdisjoint({*params.private.generated, *params.private.imported})
-        or not evaluations.isdisjoint(params.private.evaluations)
-    )
 
 
 def _marked(picture: Picture, params: Params) -> Picture:

@@ -18,7 +18,7 @@ from dlcr.data import Generated, open_generated
 from dlcr.params import Params
 from dlcr.reporting.measured import comparer
 from dlcr.reporting.parts import Table
-from dlcr.reporting.tables.specs import Results, Sources, Spec
+from dlcr.reporting.tables.specs import Results, Sources, Spec, make_table
 from dlcr.runtime.seeds import seed_of
 
 
@@ -58,7 +58,7 @@ def make_tables(root: Path, params: Params, results: Results, timings: pd.DataFr
     check(params)
     compare = comparer(params.report.bootstrap, seed_of("report", params.seed))
     sources = Sources(root, params, results, timings, open_sets(root, params), compare)
-    return {name: spec.make(spec, sources) for name, spec in specs().items()}
+    return {name: make_table(spec, sources) for name, spec in specs().items()}
 
 
 def metrics(tables: Mapping[str, Table], shares: Mapping[str, dict]) -> dict:

@@ -9,7 +9,7 @@ from dlcr.reporting.cells import NONE, difference, found, paper_number, score, t
 from dlcr.reporting.formats import interval, number
 from dlcr.reporting.measured import ENDS
 from dlcr.reporting.paper import paper_table
-from dlcr.reporting.parts import Mark, Table
+from dlcr.reporting.parts import Mark
 from dlcr.reporting.results import timing_of
 from dlcr.reporting.tables.specs import Line, Sources, Spec
 
@@ -19,9 +19,9 @@ def lines(params: Params) -> list[Line]:
     return [Line({"row": key}, key, "concat", line) for key, line in zip(("concat", "progressive"), cited, strict=True)]
 
 
-def make(spec: Spec, sources: Sources) -> Table:
+def numbers(sources: Sources) -> pd.DataFrame:
     params, rows = sources.params, []
-    for line in spec.lines(params):
+    for line in lines(params):
         place = params.report.evaluation(f"a5/{line.key}")
         run = params.evaluation(place).run if place else ""
         scores = sources.compare(sources.ranked(f"a5/{line.key}"), sources.ranked(f"a5/{line.base}"))
@@ -37,33 +37,28 @@ def make(spec: Spec, sources: Sources) -> Table:
                 **{f"top1{end}": scores.get(f"top1{end}", np.nan) for end in ENDS},
             }
         )
-    numbers = pd.DataFrame(rows)
-    return spec.table(numbers, view(numbers, sources.mark), spec.all_notes(numbers, sources))
+    return pd.DataFrame(rows)
 
 
-def view(numbers: pd.DataFrame, mark: Mark) -> pd.DataFrame:
-    return pd.DataFrame(
-        [
-            {
-                "Progressive learning": row["progressive_learning"],
-                "Paper: seconds an epoch": paper_number(row["paper_epoch_seconds"], 0),
-                "This run: seconds an epoch": timed(row["epoch_seconds"], mark),
-                "This run: epochs": number(row["epochs"], 0, gap=NONE),
-                "Paper top-1": paper_number(row["paper_top1"]),
-                "This run top-1": score(row, "top1", mark),
-                "95 % interval top-1": found(row, interval(row["top1_low"], row["top1_high"]), mark),
-                "Difference to concatenation top-1": found(row, difference(row, "top1"), mark),
-            }
-            for row in numbers.to_dict("records")
-        ]
-    )
+def view(row: dict, mark: Mark) -> dict:
+    return {
+        "Progressive learning": row["progressive_learning"],
+        "Paper: seconds an epoch": paper_number(row["paper_epoch_seconds"], 0),
+        "This run: seconds an epoch": timed(row["epoch_seconds"], mark),
+        "This run: epochs": number(row["epochs"], 0, gap=NONE),
+        "Paper top-1": paper_number(row["paper_top1"]),
+        "This run top-1": score(row, "top1", mark),
+        "95 % interval top-1": found(row, interval(row["top1_low"], row["top1_high"]), mark),
+        "Difference to concatenation top-1": found(row, difference(row, "top1"), mark),
+    }
 
 
 SPEC = Spec(
     name="a5",
     place=80,
     title="Table A5: progressive learning against concatenated data",
-    make=make,
+    numbers=numbers,
+    view=view,
     folder="timings",
     lines=lines,
     paper="CAL's on PRCC",

@@ -7,7 +7,7 @@ from dlcr.params import Params
 from dlcr.reporting.cells import timed
 from dlcr.reporting.formats import number
 from dlcr.reporting.paper import paper_table
-from dlcr.reporting.parts import Cell, Mark, Table
+from dlcr.reporting.parts import Cell, Mark
 from dlcr.reporting.results import timing_of
 from dlcr.reporting.tables.specs import Sources, Spec
 
@@ -26,16 +26,11 @@ def stages(params: Params) -> list[tuple[str, str]]:
     ]
 
 
-def make(spec: Spec, sources: Sources) -> Table:
-    numbers = numbers_of(sources.timings, stages(sources.params))
-    return spec.table(numbers, view(numbers, sources.mark), spec.notes)
-
-
-def numbers_of(timings: pd.DataFrame, stages: list[tuple[str, str]]) -> pd.DataFrame:
+def numbers(sources: Sources) -> pd.DataFrame:
     rows = []
     components = paper_table("tableA6_time_and_space_a100_80gb").to_dict("records")
-    for paper, (stage, name) in zip(components, stages, strict=True):
-        fact = timing_of(timings, stage, name)
+    for paper, (stage, name) in zip(components, stages(sources.params), strict=True):
+        fact = timing_of(sources.timings, stage, name)
         rows.append(
             {
                 "component": paper["component"],
@@ -49,27 +44,23 @@ def numbers_of(timings: pd.DataFrame, stages: list[tuple[str, str]]) -> pd.DataF
     return pd.DataFrame(rows)
 
 
-def view(numbers: pd.DataFrame, mark: Mark) -> pd.DataFrame:
-    return pd.DataFrame(
-        [
-            {
-                "Component": row["component"],
-                "Stage": row["stage"],
-                "Paper images/s (A100)": Cell(row["paper_images_per_second"], "paper"),
-                "This machine images/s": timed(row["images_per_second"], mark),
-                "Paper GPU memory, GB": Cell(row["paper_gpu_memory_gb"], "paper"),
-                "This machine peak memory, GB": timed(row["memory_gb"], mark, lambda value: number(value, 2)),
-            }
-            for row in numbers.to_dict("records")
-        ]
-    )
+def view(row: dict, mark: Mark) -> dict:
+    return {
+        "Component": row["component"],
+        "Stage": row["stage"],
+        "Paper images/s (A100)": Cell(row["paper_images_per_second"], "paper"),
+        "This machine images/s": timed(row["images_per_second"], mark),
+        "Paper GPU memory, GB": Cell(row["paper_gpu_memory_gb"], "paper"),
+        "This machine peak memory, GB": timed(row["memory_gb"], mark, lambda value: number(value, 2)),
+    }
 
 
 SPEC = Spec(
     name="a6",
     place=90,
     title="Table A6: time and memory of each component",
-    make=make,
+    numbers=numbers,
+    view=view,
     folder="timings",
     notes=[
         "The paper's times are of an A100 with 80 GB and its large models; this machine's are of the profile's models. "

@@ -6,12 +6,13 @@ same clothes. The row CAL stands in the slides' main table alone.
 """
 
 import numpy as np
+import pandas as pd
 
 from dlcr.params import Params
-from dlcr.reporting.cells import paper_number, score
+from dlcr.reporting.cells import paper_number, row_compared, score
 from dlcr.reporting.measured import means
 from dlcr.reporting.paper import paper_table
-from dlcr.reporting.parts import Table
+from dlcr.reporting.parts import Mark
 from dlcr.reporting.results import Result
 from dlcr.reporting.tables.specs import Line, Sources, Spec, compared
 
@@ -48,15 +49,19 @@ def lines(params: Params) -> list[Line]:
     return found
 
 
-def make(spec: Spec, sources: Sources) -> Table:
-    table = compared(spec, sources)
-    found = [in_setting(sources.results.get(name), "sc") for name in table.numbers["evaluation"]]
-    for column in SAME_CLOTHES:
-        table.numbers[column] = [scores.get(column, np.nan) for scores in found]
-    rows = table.numbers.to_dict("records")
-    table.view["Paper top-1, same clothes"] = [paper_number(row["paper_sc_top1"]) for row in rows]
-    table.view["This run top-1, same clothes"] = [score(row, "sc_top1", sources.mark) for row in rows]
-    return table
+def numbers(sources: Sources) -> pd.DataFrame:
+    table = compared(SPEC, sources)
+    found = [in_setting(sources.results.get(name), "sc") for name in table["evaluation"]]
+    return table.assign(**{column: [scores.get(column, np.nan) for scores in found] for column in SAME_CLOTHES})
+
+
+def view(row: dict, mark: Mark) -> dict:
+    shown = row_compared(row, SPEC.headings, SPEC.base, mark)
+    del shown["Paper mAP"]
+    return shown | {
+        "Paper top-1, same clothes": paper_number(row["paper_sc_top1"]),
+        "This run top-1, same clothes": score(row, "sc_top1", mark),
+    }
 
 
 def in_setting(result: Result | None, setting: str) -> dict:
@@ -71,7 +76,8 @@ SPEC = Spec(
     name="ccfa",
     place=120,
     title="CCFA: three ablations",
-    make=make,
+    numbers=numbers,
+    view=view,
     group="Methods and models",
     lines=lines,
     more_keys=("CAL",),

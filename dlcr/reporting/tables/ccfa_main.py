@@ -13,7 +13,7 @@ from dlcr.reporting.cells import NONE, TITLES, difference, found, pair, score, s
 from dlcr.reporting.formats import interval, is_gap, number
 from dlcr.reporting.measured import ENDS, MEASURES
 from dlcr.reporting.paper import paper_table
-from dlcr.reporting.parts import Cell, Mark, Table
+from dlcr.reporting.parts import Cell, Mark
 from dlcr.reporting.tables.ccfa import in_setting
 from dlcr.reporting.tables.specs import Sources, Spec
 
@@ -23,12 +23,7 @@ SETTINGS = ("cc", "sc", "general")
 KEPT = ("evaluation", "seeds", "queries")
 
 
-def make(spec: Spec, sources: Sources) -> Table:
-    numbers = numbers_of(sources)
-    return spec.table(numbers, view(numbers, sources.mark), spec.all_notes(numbers, sources))
-
-
-def numbers_of(sources: Sources) -> pd.DataFrame:
+def numbers(sources: Sources) -> pd.DataFrame:
     rows = []
     for line in paper_table("ccfa_table_main").to_dict("records"):
         method, modality = line.pop("method"), line.pop("modality")
@@ -49,32 +44,31 @@ def numbers_of(sources: Sources) -> pd.DataFrame:
     )
 
 
-def view(numbers: pd.DataFrame, mark: Mark) -> pd.DataFrame:
+def view(row: dict, mark: Mark) -> dict:
     """Cells hold top-1 / mAP."""
-    rows = []
-    for row in numbers.to_dict("records"):
-        shown = {"Method": row["method"], "Modality": row["modality"], "Source": row["source"]}
-        for dataset, setting in (("PRCC", "cc"), ("PRCC", "sc"), ("LTCC", "cc"), ("LTCC", "general")):
-            values = [row[f"paper_{dataset.lower()}_{setting}_{measure}"] for measure in ("rank1", "map")]
-            text = NONE if all(map(is_gap, values)) else " / ".join(number(value, gap=NONE) for value in values)
-            shown[f"Paper {dataset}, {setting_name(setting)}"] = Cell(text, "" if text == NONE else "paper")
-        for setting in SETTINGS:
-            scores = [score(row, f"{setting}_{measure}", mark) for measure in MEASURES]
-            shown[f"This run, {setting_name(setting)}"] = pair(scores)
-            if setting == "cc":
-                ends = [interval(row[f"cc_{measure}_low"], row[f"cc_{measure}_high"]) for measure in MEASURES]
-                shown["95 % interval, clothes-changing"] = pair([found(row, end, mark) for end in ends])
-        for measure in MEASURES:
-            shown[f"Difference to CAL {TITLES[measure]}"] = found(row, difference(row, f"cc_{measure}"), mark)
-        rows.append(shown)
-    return pd.DataFrame(rows)
+    shown = {"Method": row["method"], "Modality": row["modality"], "Source": row["source"]}
+    for dataset, setting in (("PRCC", "cc"), ("PRCC", "sc"), ("LTCC", "cc"), ("LTCC", "general")):
+        values = [row[f"paper_{dataset.lower()}_{setting}_{measure}"] for measure in ("rank1", "map")]
+        text = NONE if all(map(is_gap, values)) else " / ".join(number(value, gap=NONE) for value in values)
+        shown[f"Paper {dataset}, {setting_name(setting)}"] = Cell(text, "" if text == NONE else "paper")
+    for setting in SETTINGS:
+        shown[f"This run, {setting_name(setting)}"] = pair(
+            [score(row, f"{setting}_{measure}", mark) for measure in MEASURES]
+        )
+        if setting == "cc":
+            ends = [interval(row[f"cc_{measure}_low"], row[f"cc_{measure}_high"]) for measure in MEASURES]
+            shown["95 % interval, clothes-changing"] = pair([found(row, end, mark) for end in ends])
+    for measure in MEASURES:
+        shown[f"Difference to CAL {TITLES[measure]}"] = found(row, difference(row, f"cc_{measure}"), mark)
+    return shown
 
 
 SPEC = Spec(
     name="ccfa-main",
     place=110,
     title="CCFA: the main table of its slides",
-    make=make,
+    numbers=numbers,
+    view=view,
     group="Methods and models",
     paper="on PRCC and LTCC",
     notes=[

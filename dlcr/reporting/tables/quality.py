@@ -4,29 +4,23 @@ One row a set: `set`, `variants`, `not_made`, `dropped` by the gate, `reasons` (
 value that one variant in a hundred does not reach (`<measure>_1`) and the median (`<measure>_50`).
 """
 
-from collections.abc import Mapping
-
 import numpy as np
 import pandas as pd
 
-from dlcr.data import Generated
 from dlcr.data.shards import MEASURES
 from dlcr.reporting.cells import NONE
 from dlcr.reporting.formats import is_gap, number
-from dlcr.reporting.parts import Cell, Mark, Table
+from dlcr.reporting.parts import Cell, Mark
 from dlcr.reporting.tables.specs import Sources, Spec
 
 QUALITY = (*MEASURES, "alignment")
+COUNTS = {"variants": "Variants", "not_made": "Not made", "dropped": "Dropped by the gate"}
+HEADINGS = {measure: f"{measure}: 1st percentile, median" for measure in QUALITY}
 
 
-def make(spec: Spec, sources: Sources) -> Table:
-    numbers = numbers_of(sources.sets)
-    return spec.table(numbers, view(numbers, sources.mark))
-
-
-def numbers_of(sets: Mapping[str, Generated]) -> pd.DataFrame:
+def numbers(sources: Sources) -> pd.DataFrame:
     rows = []
-    for name, generated in sets.items():
+    for name, generated in sources.sets.items():
         table = generated.table()
         reasons = table.loc[table["skipped"] != "", "skipped"].map(lambda text: " ".join(text.split()[:2]))
         dropped = int(reasons.str.startswith("quality:").sum())
@@ -42,21 +36,21 @@ def numbers_of(sets: Mapping[str, Generated]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns + [f"{measure}_{end}" for measure in QUALITY for end in (1, 50)])
 
 
-def view(numbers: pd.DataFrame, mark: Mark) -> pd.DataFrame:
-    headings = {measure: f"{measure}: 1st percentile, median" for measure in QUALITY}
-    rows = []
-    for row in numbers.to_dict("records"):
-        shown = {"Set": row["set"]}
-        for name, title in (("variants", "Variants"), ("not_made", "Not made"), ("dropped", "Dropped by the gate")):
-            shown[title] = Cell(str(row[name]), mark)
-        shown["Reasons"] = row["reasons"] or NONE
-        for measure, heading in headings.items():
-            ends = [number(row[f"{measure}_{end}"], 3) for end in (1, 50)]
-            shown[heading] = Cell(NONE) if is_gap(row[f"{measure}_50"]) else Cell(", ".join(ends), mark)
-        rows.append(shown)
-    return pd.DataFrame(
-        rows, columns=["Set", "Variants", "Not made", "Dropped by the gate", "Reasons", *headings.values()]
-    )
+def view(row: dict, mark: Mark) -> dict:
+    shown = {"Set": row["set"]} | {title: Cell(str(row[name]), mark) for name, title in COUNTS.items()}
+    shown["Reasons"] = row["reasons"] or NONE
+    for measure, heading in HEADINGS.items():
+        ends = [number(row[f"{measure}_{end}"], 3) for end in (1, 50)]
+        shown[heading] = Cell(NONE) if is_gap(row[f"{measure}_50"]) else Cell(", ".join(ends), mark)
+    return shown
 
 
-SPEC = Spec(name="quality", place=160, title="Generated sets and the quality gate", make=make, group="")
+SPEC = Spec(
+    name="quality",
+    place=160,
+    title="Generated sets and the quality gate",
+    group="",
+    numbers=numbers,
+    view=view,
+    shown=("Set", *COUNTS.values(), "Reasons", *HEADINGS.values()),
+)

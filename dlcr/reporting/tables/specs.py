@@ -54,30 +54,13 @@ class Line:
     paper: Mapping[str, str] = field(default_factory=dict)
 
 
-def compared(spec: "Spec", sources: Sources) -> Table:
-    """A table with a line for each of `spec.lines`: what it is, the paper's numbers, this run's with intervals, and the
-    differences to its base."""
-    rows = [
-        {
-            **line.what,
-            **{f"paper_{measure}": float(line.paper.get(measure) or "nan") for measure in MEASURES},
-            **sources.compare(sources.ranked(f"{spec.name}/{line.key}"), sources.ranked(f"{spec.name}/{line.base}")),
-        }
-        for line in spec.lines(sources.params)
-    ]
-    numbers = joined(rows, list(spec.columns or spec.headings))
-    view = view_compared(numbers, spec.headings, _given(spec.base, sources.params), sources.mark)
-    return spec.table(numbers, view, spec.all_notes(numbers, sources))
-
-
 @dataclass(frozen=True)
 class Spec:
-    """One table of the report.
+    """One table of the report: its numbers, and each of their rows as readers see it, by heading.
 
     Args:
         name: of its files, and its key under `report.tables`.
         place: where it stands among the tables; they are sorted by it.
-        make: makes it.
         group: its heading on the page, one of `page.GROUPS`; "" for what has a section of its own.
         folder: `timings` for what differs between runs of the same bytes.
         lines: its lines, of which rows of params.yaml are some; None for a table that is not filled there.
@@ -86,6 +69,9 @@ class Spec:
         headings: the columns that say what a row is, and how they are called. columns: all that come before the scores,
             if they are more.
         base: what differences are to, in words.
+        numbers: the table as numbers; left out for a line for each of `lines` with the paper's numbers, this run's with
+            intervals, and the differences to its base.
+        view: a row of numbers as cells; `shown`: their headings, for a table that may be empty.
         paper: whose the paper's numbers are, if they are not of this run's dataset.
         metrics: the columns that name a row in metrics.json; () if it is not there. scores: its columns there.
     """
@@ -93,7 +79,6 @@ class Spec:
     name: str
     place: int
     title: str
-    make: Callable[["Spec", Sources], Table] = compared
     group: str = "Everything"
     folder: Literal["tables", "timings"] = "tables"
     lines: Callable[[Params], list[Line]] | None = None
@@ -102,31 +87,57 @@ class Spec:
     headings: Mapping[str, str] | None = None
     columns: Sequence[str] = ()
     base: str | Callable[[Params], str] = ""
+    numbers: Callable[[Sources], pd.DataFrame] | None = None
+    view: Callable[[dict, Mark], dict] | None = None
+    shown: Sequence[str] | None = None
     paper: str = ""
     notes: Sequence[str] | Callable[[Params], Sequence[str]] = ()
     metrics: Sequence[str] = ()
     scores: Sequence[str] = SCORES
 
-    def table(self, numbers: pd.DataFrame, view: pd.DataFrame, notes: Sequence[str] = ()) -> Table:
-        """The finished table."""
-        return Table(self.name, self.title, numbers, view, list(notes), self.folder, self.group)
 
-    def all_notes(self, numbers: pd.DataFrame, sources: Sources) -> list[str]:
-        """The notes that all tables of evaluations share, before its own. numbers: with a column `evaluation`."""
-        report = sources.params.report
-        shown = (sources.results[name] for name in numbers["evaluation"].dropna())
-        settings = ", ".join(sorted({setting_name(result.setting) for result in shown}))
-        scores = f"Top-1 and mAP in percent; setting: {settings or 'not run'}."
-        if self.paper:
-            scores += f" The paper's numbers are {self.paper}, this run's are on {report.dataset}"
-            scores += "." if report.dataset == "prcc" else ": compare order and differences, not levels."
-        spread = (
-            "± is the standard deviation over training seeds; intervals and p values resample the queries "
-            f"{report.bootstrap} times, seeds averaged: they say nothing about other training seeds. A p value is "
-            "that of one test."
-        )
-        smoke = ["Made to test the pipeline: the scores mean nothing."] if sources.mark == "smoke" else []
-        return [scores, spread, *smoke, *_given(self.notes, sources.params)]
+def make_table(spec: Spec, sources: Sources) -> Table:
+    """The table of a spec. Raises ValueError naming the key of params.yaml or the file that does not fit."""
+    numbers = spec.numbers(sources) if spec.numbers else compared(spec, sources)
+    if spec.view:
+        view = pd.DataFrame([spec.view(row, sources.mark) for row in numbers.to_dict("records")], columns=spec.shown)
+    else:
+        view = view_compared(numbers, spec.headings, _given(spec.base, sources.params), sources.mark)
+    notes = _shared_notes(spec, numbers, sources) if spec.lines or spec.paper else []
+    return Table(
+        spec.name, spec.title, numbers, view, [*notes, *_given(spec.notes, sources.params)], spec.folder, spec.group
+    )
+
+
+def compared(spec: Spec, sources: Sources) -> pd.DataFrame:
+    """A row for each of `spec.lines`: what it is, the paper's numbers, and this run's beside those of its base."""
+    rows = [
+        {
+            **line.what,
+            **{f"paper_{measure}": float(line.paper.get(measure) or "nan") for measure in MEASURES},
+            **sources.compare(sources.ranked(f"{spec.name}/{line.key}"), sources.ranked(f"{spec.name}/{line.base}")),
+        }
+        for line in spec.lines(sources.params)
+    ]
+    return joined(rows, list(spec.columns or spec.headings))
+
+
+def _shared_notes(spec: Spec, numbers: pd.DataFrame, sources: Sources) -> list[str]:
+    """The notes that all tables of evaluations share."""
+    report = sources.params.report
+    shown = (sources.results[name] for name in numbers["evaluation"].dropna())
+    settings = ", ".join(sorted({setting_name(result.setting) for result in shown}))
+    scores = f"Top-1 and mAP in percent; setting: {settings or 'not run'}."
+    if spec.paper:
+        scores += f" The paper's numbers are {spec.paper}, this run's are on {report.dataset}"
+        scores += "." if report.dataset == "prcc" else ": compare order and differences, not levels."
+    spread = (
+        "± is the standard deviation over training seeds; intervals and p values resample the queries "
+        f"{report.bootstrap} times, seeds averaged: they say nothing about other training seeds. A p value is "
+        "that of one test."
+    )
+    smoke = ["Made to test the pipeline: the scores mean nothing."] if sources.mark == "smoke" else []
+    return [scores, spread, *smoke]
 
 
 def _given(value, params: Params):

@@ -9,7 +9,7 @@ from dlcr.data import load_manifest
 from dlcr.reporting.cells import NONE, counted, paper_number
 from dlcr.reporting.formats import GAP, is_gap
 from dlcr.reporting.paper import paper_table
-from dlcr.reporting.parts import Cell, Mark, Table
+from dlcr.reporting.parts import Cell, Mark
 from dlcr.reporting.tables.specs import Sources, Spec, dataset_title
 
 COUNTS = {
@@ -24,7 +24,7 @@ COUNTS = {
 TOTAL = "Total"
 
 
-def make(spec: Spec, sources: Sources) -> Table:
+def numbers(sources: Sources) -> pd.DataFrame:
     params, counts = sources.params, {}
     for dataset, name in params.report.datasets.items():
         counts[dataset_title(params, dataset)] = {
@@ -34,8 +34,7 @@ def make(spec: Spec, sources: Sources) -> Table:
             **_images(sources.root / "data" / dataset),
             **_generated(sources, dataset, name),
         }
-    numbers = numbers_of(counts)
-    return spec.table(numbers, view(numbers, sources.mark), spec.notes)
+    return beside_the_papers(counts)
 
 
 def _images(folder: Path) -> dict[str, int]:
@@ -66,7 +65,7 @@ def _generated(sources: Sources, dataset: str, name: str) -> dict[str, int]:
     return {"generated_images": int((sources.sets[name].table(["skipped"])["skipped"] == "").sum())}
 
 
-def numbers_of(counts: Mapping[str, Mapping[str, object]]) -> pd.DataFrame:
+def beside_the_papers(counts: Mapping[str, Mapping[str, object]]) -> pd.DataFrame:
     """The table as numbers.
 
     counts: by the dataset's name (the paper's where it is one of its datasets) `data` and `set`, its names in
@@ -87,18 +86,14 @@ def numbers_of(counts: Mapping[str, Mapping[str, object]]) -> pd.DataFrame:
     return table
 
 
-def view(numbers: pd.DataFrame, mark: Mark) -> pd.DataFrame:
-    rows = []
-    for row in numbers.to_dict("records"):
-        shown = {"Dataset": row["dataset"]}
-        for name in ("original_images", "generated_images"):
-            shown[f"Paper {COUNTS[name]}"] = paper_number(row[f"paper_{name}"], 0)
-        for name, title in COUNTS.items():
-            none = is_gap(row["data"]) or (name == "generated_images" and row["set"] == "none")
-            shown[f"This run {title}"] = counted(row[name], mark, NONE if none else GAP)
-        shown["Redistribution"] = _redistribution(row)
-        rows.append(shown)
-    return pd.DataFrame(rows)
+def view(row: dict, mark: Mark) -> dict:
+    shown = {"Dataset": row["dataset"]}
+    for name in ("original_images", "generated_images"):
+        shown[f"Paper {COUNTS[name]}"] = paper_number(row[f"paper_{name}"], 0)
+    for name, title in COUNTS.items():
+        none = is_gap(row["data"]) or (name == "generated_images" and row["set"] == "none")
+        shown[f"This run {title}"] = counted(row[name], mark, NONE if none else GAP)
+    return shown | {"Redistribution": _redistribution(row)}
 
 
 def _redistribution(row: dict) -> str | Cell:
@@ -111,7 +106,8 @@ SPEC = Spec(
     name="t1",
     place=10,
     title="Table 1: datasets and what is generated for them",
-    make=make,
+    numbers=numbers,
+    view=view,
     group="Data and domains",
     notes=[
         "Generated images are those that training can use: without what was not made and what the quality gate drops. "

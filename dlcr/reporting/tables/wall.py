@@ -4,7 +4,7 @@ import pandas as pd
 
 from dlcr.reporting.cells import NONE, counted, timed
 from dlcr.reporting.formats import duration
-from dlcr.reporting.parts import Mark, Table
+from dlcr.reporting.parts import Mark
 from dlcr.reporting.tables.specs import Sources, Spec
 
 TITLES = {
@@ -16,24 +16,22 @@ TITLES = {
 """By column its heading and digits."""
 
 
-def make(spec: Spec, sources: Sources) -> Table:
-    numbers = numbers_of(sources.timings)
-    return spec.table(numbers, view(numbers, sources.mark))
-
-
-def numbers_of(timings: pd.DataFrame) -> pd.DataFrame:
-    table = timings.reindex(columns=["stage", "name", "seconds", *TITLES])
+def numbers(sources: Sources) -> pd.DataFrame:
+    table = sources.timings.reindex(columns=["stage", "name", "seconds", *TITLES])
     return table.sort_values(["stage", "name"], ignore_index=True)
 
 
-def view(numbers: pd.DataFrame, mark: Mark) -> pd.DataFrame:
-    rows = []
-    for row in numbers.to_dict("records"):
-        shown = {"Stage": row["stage"], "Name": row["name"], "Wall time": timed(row["seconds"], mark, duration)}
-        for name, (title, digits) in TITLES.items():
-            shown[title] = counted(row[name], mark, NONE, digits)
-        rows.append(shown)
-    return pd.DataFrame(rows, columns=["Stage", "Name", "Wall time", *(title for title, _ in TITLES.values())])
+def view(row: dict, mark: Mark) -> dict:
+    shown = {"Stage": row["stage"], "Name": row["name"], "Wall time": timed(row["seconds"], mark, duration)}
+    return shown | {title: counted(row[name], mark, NONE, digits) for name, (title, digits) in TITLES.items()}
 
 
-SPEC = Spec(name="wall", place=170, title="What every stage took on this machine", make=make, folder="timings")
+SPEC = Spec(
+    name="wall",
+    place=170,
+    title="What every stage took on this machine",
+    folder="timings",
+    numbers=numbers,
+    view=view,
+    shown=("Stage", "Name", "Wall time", *(title for title, _ in TITLES.values())),
+)
