@@ -33,13 +33,14 @@ import typer
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.common import ROOT, VARIANTS, machine, peak_memory, run_cases
+from dlcr.params import Run, Train
 from dlcr.reid.batches import plan_epoch
 from dlcr.reid.clips import FRAMES, STRIDE
 from dlcr.reid.engine import Engine
 from dlcr.reid.models import build_model
 from dlcr.reid.pixels import Pixels, write_pixels
 from dlcr.reid.samples import Samples, load_samples
-from dlcr.reid.train import Job, Recipe, epoch_steps, train_seed
+from dlcr.reid.seed import Job, epoch_steps, train_seed
 from dlcr.runtime.determinism import set_up
 
 DATASET, GENERATED = ROOT / "data/minicc", ROOT / "generated/inpainting"
@@ -148,7 +149,7 @@ def share_of_peak(rate: float, device: str) -> dict:
 def cal(sizes: Sizes, precision: str, tiny: bool) -> dict:
     """Time and memory of CAL's steps with all losses; of the first, which warms up, the operations are counted."""
     model = "cal-mini" if tiny else "cal"
-    recipe = replace(_recipe(model, sizes, {"clothes_from_epoch": 0}), precision=precision)
+    recipe = _recipe(model, sizes, {"clothes_from_epoch": 0}, precision=precision)
     running = train_steps(recipe, sizes)
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
@@ -174,8 +175,10 @@ def waiting(quick: bool, dataset: Path = DATASET, generated: Path = GENERATED) -
     names = {"from the cache": True, "decoding from the shards": False}
     if reason := _missing(dataset, generated):
         return [{"name": name, "waiting": None, "reason": reason} | asked for name in names]
-    recipe = _run_recipe("progressive", quick, epochs=1 if quick else 3)
-    return [{"name": name} | train_once(recipe, dataset, generated, cached) | asked for name, cached in names.items()]
+    recipe, run = _run_recipe(quick, epochs=1 if quick else 3), _run("progressive")
+    return [
+        {"name": name} | train_once(recipe, run, dataset, generated, cached) | asked for name, cached in names.items()
+    ]
 
 
 def concat(quick: bool, dataset: Path = DATASET, generated: Path = GENERATED) -> list[dict]:
@@ -185,9 +188,9 @@ def concat(quick: bool, dataset: Path = DATASET, generated: Path = GENERATED) ->
         return [asked | {"seconds": None, "reason": reason}]
     rows = []
     for mode in ("progressive", "progressive", "concat"):  # the first to warm up
-        recipe = _run_recipe(mode, quick, epochs=1)
-        images, count = epoch_size(recipe, load_samples(dataset, generated, mode, recipe.k))
-        seconds = train_once(recipe, dataset, generated, cached=True)["epoch_seconds"]
+        recipe, run = _run_recipe(quick, epochs=1), _run(mode)
+        images, count = epoch_size(recipe, run, load_samples(dataset, generated, mode, run.k))
+        seconds = train_once(recipe, run, dataset, generated, cached=True)["epoch_seconds"]
         rows.append({"name": mode, "seconds": seconds, "images": images, "optimizer steps": count})
     _, progressive, concatenated = rows
     ratios = {key: concatenated[key] / progressive[key] for key in ("seconds", "images", "optimizer steps")}
@@ -211,7 +214,7 @@ class RandomPixels(Pixels):
         self.stored = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
-def train_steps(recipe: Recipe, sizes: Sizes, epoch: int = 0) -> Iterator[tuple[int, dict[str, float]]]:
+def train_steps(recipe: Train, sizes: Sizes, epoch: int = 0) -> Iterator[tuple[int, dict[str, float]]]:
     """Takes a training step on made-up samples each time that it is asked for one: its number and its losses.
 
     There are steps for the warm-up and for what is counted. `epoch` is what the model is told: it decides on losses.
@@ -225,13 +228,13 @@ def train_steps(recipe: Recipe, sizes: Sizes, epoch: int = 0) -> Iterator[tuple[
     model.start_epoch(epoch)
     samples = made_up_samples(recipe, count, owners, model.frames)
     rng = np.random.default_rng(0)
-    plan = plan_epoch(recipe.mode, samples.subjects, samples.present, epoch, 1, recipe.identities, recipe.images, rng)
+    plan = plan_epoch("paired", samples.subjects, samples.present, epoch, 1, recipe.identities, recipe.images, rng)
     pixels = RandomPixels(samples, Path(), Path(), recipe.size)
-    job = Job(recipe, pixels, 0, Path(), Path(), torch.get_num_threads(), None)
-    return epoch_steps(recipe, job, engine, plan, epoch, 0)
+    job = Job(recipe, _run("paired"), pixels, 0, Path(), Path(), torch.get_num_threads(), None)
+    return epoch_steps(job, engine, plan, epoch, 0)
 
 
-def made_up_samples(recipe: Recipe, batches: int, owners: list[int], frames: int) -> Samples:
+def made_up_samples(recipe: Train, batches: int, owners: list[int], frames: int) -> Samples:
     """As many samples, with a variant each, as so many batches need; of clips, they share their images."""
     groups = -(-batches * recipe.identities // SUBJECTS)  # of a subject
     each = groups * recipe.images
@@ -250,49 +253,44 @@ def made_up_samples(recipe: Recipe, batches: int, owners: list[int], frames: int
     )
 
 
-def train_once(recipe: Recipe, dataset: Path, generated: Path, cached: bool) -> dict[str, float]:
+def train_once(recipe: Train, run: Run, dataset: Path, generated: Path, cached: bool) -> dict[str, float]:
     """Train one seed as `train_run` does, in a temporary folder; its facts."""
-    samples = load_samples(dataset, generated, recipe.mode, recipe.k)
+    samples = load_samples(dataset, generated, run.mode, run.k)
     pixels = Pixels(samples, dataset, generated, recipe.size)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if cached:
             write_pixels(folder / "pixels.npy", pixels, torch.get_num_threads())
             pixels = replace(pixels, cache=folder / "pixels.npy")
-        job = Job(recipe, pixels, 0, folder, folder / "run", torch.get_num_threads(), None)
+        job = Job(recipe, run, pixels, 0, folder, folder / "run", torch.get_num_threads(), None)
         return train_seed(job, lambda _: None)
 
 
-def epoch_size(recipe: Recipe, samples: Samples) -> tuple[int, int]:
+def epoch_size(recipe: Train, run: Run, samples: Samples) -> tuple[int, int]:
     """Images and optimizer steps of a run's first epoch."""
     rng = np.random.default_rng(0)
     every, groups = recipe.progressive_every, (recipe.identities, recipe.images)
-    rows = plan_epoch(recipe.mode, samples.subjects, samples.present, 0, every, *groups, rng).rows
+    rows = plan_epoch(run.mode, samples.subjects, samples.present, 0, every, *groups, rng).rows
     return rows.size, len(rows)
 
 
-def _recipe(model: str, sizes: Sizes, settings: dict[str, object]) -> Recipe:
-    """Pairs in bfloat16."""
-    return Recipe(
-        model=model,
-        size=sizes.size,
-        epochs=1,
-        learning_rate=1e-3,
-        weight_decay=5e-4,
-        milestones=(),
-        identities=sizes.identities,
-        images=sizes.images,
-        mode="paired",
-        precision="bfloat16",
-        settings=settings,
-    )
+def _recipe(model: str, sizes: Sizes, settings: dict[str, object], **others: object) -> Train:
+    """A recipe in bfloat16."""
+    usual = {"epochs": 1, "learning_rate": 1e-3, "weight_decay": 5e-4, "milestones": [], "progressive_every": 1}
+    groups = {"size": sizes.size, "identities": sizes.identities, "images": sizes.images}
+    return Train(model=model, settings=settings, **(usual | groups | {"precision": "bfloat16"} | others))
 
 
-def _run_recipe(mode: str, quick: bool, epochs: int) -> Recipe:
+def _run_recipe(quick: bool, epochs: int) -> Train:
     """cal-mini's in bfloat16, with all losses from the first epoch on and a part of the variants more in each."""
     sizes = Sizes(QUICK.size if quick else (96, 48), 8, 4, 0)
-    recipe = _recipe("cal-mini", sizes, {"clothes_from_epoch": 0})
-    return replace(recipe, mode=mode, epochs=epochs, k=VARIANTS, progressive_every=1)
+    return _recipe("cal-mini", sizes, {"clothes_from_epoch": 0}, epochs=epochs)
+
+
+def _run(mode: str) -> Run:
+    return Run(
+        dataset="minicc", model="cal-mini", code="dlcr/reid/models", generated="inpainting", mode=mode, k=VARIANTS
+    )
 
 
 def _missing(*folders: Path) -> str:

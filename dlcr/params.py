@@ -249,6 +249,12 @@ class Train(Section):
     precision: Literal["float32", "bfloat16"]
     select: Literal["last", "validation"] = "last"
 
+    def each(self, name: str) -> dict[str, Train]:
+        """What a run of this entry, `name`, trains: by ablation, or as "" where there is none, with its `model`."""
+        plain = self.model_copy(update={"model": self.model or name, "ablations": {}})
+        changed = {ablation: self.settings | other for ablation, other in self.ablations.items()}
+        return {key: plain.model_copy(update={"settings": new}) for key, new in changed.items()} or {"": plain}
+
 
 class Run(Section):
     """One trained model. `k` uses only the set's first k variants; `seeds` replaces the profile's seeds.

@@ -6,14 +6,13 @@ Reads data/<dataset> and generated/<set>; writes in runs/<NAME>/seed-<s> the fil
 config.json, history.csv and DVCLive's curves in live/; for a recipe with ablations in runs/<NAME>/<ablation>/seed-<s>.
 """
 
-from dataclasses import replace
 from pathlib import Path
 
 import typer
 
 from dlcr.evaluation.validation import load_validation
 from dlcr.params import load_params, lookup
-from dlcr.reid.train import Recipe, train_ablations, train_run
+from dlcr.reid.train import train_run
 from dlcr.runtime import determinism
 from dlcr.runtime.stage import run_stage
 
@@ -26,35 +25,12 @@ def main(name: str) -> None:
     params = load_params()
     run = lookup(params.runs, "runs", name)
     entry = lookup(params.train, "train", run.model)
-    recipe = Recipe(
-        model=entry.model or run.model,
-        size=entry.size,
-        epochs=entry.epochs,
-        learning_rate=entry.learning_rate,
-        weight_decay=entry.weight_decay,
-        warmup=entry.warmup,
-        milestones=tuple(entry.milestones),
-        identities=entry.identities,
-        images=entry.images,
-        accumulate=entry.accumulate,
-        clip=entry.clip,
-        mode=run.mode,
-        k=run.k,
-        progressive_every=entry.progressive_every,
-        precision=entry.precision,
-        settings=entry.settings,
-        code=run.own_code,
-    )
     determinism.set_up()
     seeds = params.seeds if run.seeds is None else run.seeds
     dataset, generated = Path("data", run.dataset), Path("generated", run.generated)
     validate = load_validation(dataset) if entry.select == "validation" else None
-    work = (dataset, generated, seeds, Path("runs", name), params.quality.minimum(), validate)
-    if entry.ablations:
-        recipes = {key: replace(recipe, settings=entry.settings | other) for key, other in entry.ablations.items()}
-        train_ablations(name, recipes, *work)
-    else:
-        train_run(name, recipe, *work)
+    folders = (dataset, generated, seeds, Path("runs", name))
+    train_run(name, run, entry.each(run.model), *folders, params.quality.minimum(), validate)
 
 
 if __name__ == "__main__":

@@ -5,15 +5,20 @@ training has. kornia crops and mirrors. All random numbers of a batch are drawn 
 each of several processes augments its share of a batch as a single one would.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
-import kornia.augmentation as K
 import torch
-from kornia.augmentation.container.params import ParamItem
 from torch import Tensor
 
 from dlcr.reid.colours import normalise
+
+if TYPE_CHECKING:
+    import kornia.augmentation as K
+    from kornia.augmentation.container.params import ParamItem
 
 STEPS = ("crop", "mirror", "erase")
 ENLARGE = 1.125
@@ -64,6 +69,8 @@ def augment(images: Tensor, drawn: Drawn, of: Tensor, steps: tuple[str, ...] = S
 
     `of` int64 [N]: which of the `drawn` each image takes; those of a clip share one. `steps` as in `draw`.
     """
+    from kornia.augmentation.container.params import ParamItem
+
     own = [
         ParamItem(
             item.name, {key: value if key == "forward_input_shape" else value[of] for key, value in item.data.items()}
@@ -86,6 +93,8 @@ def erase(images: Tensor, boxes: Tensor) -> Tensor:
 @cache
 def _moves(steps: tuple[str, ...]) -> K.AugmentationSequential:
     """Kornia's part of the steps. ValueError for a step that there is not."""
+    import kornia.augmentation as K
+
     for step in steps:
         if step not in STEPS:
             raise ValueError(f"no augmentation named {step!r}; there are {', '.join(STEPS)}")

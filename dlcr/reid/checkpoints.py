@@ -16,8 +16,8 @@ from dlcr.reid.models import ReidModel, build_model, load_code
 from dlcr.runtime.files import atomic_path, write_json, write_text
 
 if TYPE_CHECKING:
+    from dlcr.params import Run, Train
     from dlcr.reid.samples import Samples
-    from dlcr.reid.train import Recipe
 
 
 @dataclass
@@ -75,7 +75,7 @@ def load_checkpoint(path: Path, model: ReidModel, optimizers: dict[str, Optimize
 
 
 def write_outputs(
-    folder: Path, model: ReidModel, samples: "Samples", recipe: "Recipe", seed: int, progress: Progress
+    folder: Path, model: ReidModel, samples: "Samples", recipe: "Train", run: "Run", seed: int, progress: Progress
 ) -> None:
     """Write model.safetensors, config.json, history.csv, and model.py for a model of one's own: no times in them, the
     same bytes each time."""
@@ -93,15 +93,15 @@ def write_outputs(
             "settings": recipe.settings,
             "size": list(recipe.size),
             "seed": seed,
-            "mode": recipe.mode,
+            "mode": run.mode,
             "variants": len(samples.present),
             "epoch": last if progress.best_epoch is None else progress.best_epoch,
             "selected": "last" if progress.best_epoch is None else "validation",
         },
     )
     write_text(folder / "history.csv", pd.DataFrame(progress.history).to_csv(index=False, float_format="%.6g"))
-    if recipe.code is not None:
-        write_text(folder / "model.py", Path(recipe.code).read_text(encoding="utf-8"))
+    if run.own_code is not None:
+        write_text(folder / "model.py", Path(run.own_code).read_text(encoding="utf-8"))
 
 
 def load_model(folder: str | Path, run_code: bool = False) -> ReidModel:

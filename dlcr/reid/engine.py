@@ -11,8 +11,6 @@ from collections.abc import Callable
 from contextlib import nullcontext
 
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from torch import Tensor, distributed, nn
 from torch.optim import Adam
 
@@ -41,6 +39,9 @@ class Engine:
     def __init__(
         self, model: ReidModel, learning_rate: float, weight_decay: float, precision: str, clip: float = 0.0
     ) -> None:
+        from accelerate import Accelerator
+        from accelerate.state import AcceleratorState
+
         AcceleratorState._reset_state()  # the next run of this process may have another precision
         self.accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=PRECISIONS[precision])
         self.processes, self.rank = self.accelerator.num_processes, self.accelerator.process_index

@@ -10,25 +10,29 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from dlcr.params import Run, Train
 from dlcr.reid import build_model
 from dlcr.reid.engine import Engine, process_count
 from dlcr.reid.models.base import Batch, ReidModel
-from dlcr.reid.train import Recipe, join, train_run
+from dlcr.reid.seed import join
+from dlcr.reid.train import train_run
 from dlcr.runtime import determinism
 from dlcr.runtime.jobs import Send, run_jobs
 
-RECIPE = Recipe(
+RECIPE = Train(
     model="cal-mini",
     size=(32, 16),
     epochs=2,
     learning_rate=1e-3,
     weight_decay=5e-4,
-    milestones=(1,),
+    milestones=[1],
     identities=2,
     images=2,
-    mode="paired",
+    progressive_every=5,
+    precision="float32",
     settings={"clothes_from_epoch": 1, "triplet_weight": 1.0},
 )
+RUN = Run(dataset="toy", model="cal-mini", code="dlcr/reid/models", generated="toyset", mode="paired")
 
 
 class Line(ReidModel):
@@ -102,9 +106,9 @@ def test_two_processes_have_the_gradients_of_one() -> None:
 @pytest.mark.slow
 def test_a_run_of_two_processes_leaves_what_one_does(make_toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset, generated = make_toy((4, 4, 4))
-    train_run("r", RECIPE, dataset, generated, [0], tmp_path / "one")
+    train_run("r", RUN, {"": RECIPE}, dataset, generated, [0], tmp_path / "one")
     monkeypatch.setenv("DLCR_PROCESSES", "2")
-    train_run("r", RECIPE, dataset, generated, [0], tmp_path / "two")
+    train_run("r", RUN, {"": RECIPE}, dataset, generated, [0], tmp_path / "two")
     one, two = (pd.read_csv(tmp_path / name / "seed-0/history.csv") for name in ("one", "two"))
     pd.testing.assert_frame_equal(one, two, rtol=0.05)  # Adam makes much of rounding where gradients are small
     weights = [load_file(tmp_path / name / "seed-0/model.safetensors") for name in ("one", "two")]
@@ -115,7 +119,7 @@ def test_a_batch_that_cannot_be_split_is_refused(make_toy, tmp_path: Path, monke
     dataset, generated = make_toy()
     monkeypatch.setenv("DLCR_PROCESSES", "3")
     with pytest.raises(ValueError, match=r"a batch of 8 cannot be split over 3 processes"):
-        train_run("r", RECIPE, dataset, generated, [0], tmp_path / "runs/r")
+        train_run("r", RUN, {"": RECIPE}, dataset, generated, [0], tmp_path / "runs/r")
 
 
 def test_accumulated_batches_step_once_with_their_mean() -> None:

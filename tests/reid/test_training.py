@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,37 +18,39 @@ from reid.test_models import OWN
 from safetensors.torch import load_file, save_file
 
 from dlcr.data import load_manifest, save_manifest
-from dlcr.reid import build_model, load_model, pixels, train
+from dlcr.params import Run, Train
+from dlcr.reid import build_model, load_model, pixels, seed, train
 from dlcr.reid.checkpoints import Progress, load_checkpoint, save_checkpoint
 from dlcr.reid.models import base
 from dlcr.reid.samples import load_samples
-from dlcr.reid.train import Recipe, train_ablations, train_run
+from dlcr.reid.train import train_run
 from dlcr.runtime import determinism
 
-RECIPE = Recipe(
+RECIPE = Train(
     model="cal-mini",
     size=(32, 16),
     epochs=5,
     learning_rate=1e-3,
     weight_decay=5e-4,
-    milestones=(2, 4),
+    milestones=[2, 4],
     identities=2,
     images=2,
-    mode="progressive",
     progressive_every=1,
     precision="bfloat16",
     settings={"clothes_from_epoch": 1},
 )
+RUN = Run(dataset="toy", model="cal-mini", code="dlcr/reid/models", generated="toyset", mode="progressive")
 KILLED = """
 from pathlib import Path
 import sys
-from dlcr.reid import train
-from dlcr.reid.train import Recipe, train_run
+from dlcr.params import Run, Train
+from dlcr.reid import seed
+from dlcr.reid.train import train_run
 from dlcr.runtime import determinism
 determinism.set_up(1)
-train.SAVE_SECONDS = 0.0
-recipe = eval(sys.argv[1], {"Recipe": Recipe})
-train_run("r", recipe, Path("data/toy"), Path("generated/toyset"), [3], Path("runs/r"))
+seed.SAVE_SECONDS = 0.0
+run, recipe = Run.model_validate_json(sys.argv[1]), Train.model_validate_json(sys.argv[2])
+train_run("r", run, {"": recipe}, Path("data/toy"), Path("generated/toyset"), [3], Path("runs/r"))
 """
 
 
@@ -59,6 +60,24 @@ def _root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     determinism.set_up(1)
 
 
+def but(section: Train | Run, **changes: object) -> Train | Run:
+    """A section with some of its values otherwise."""
+    return section.model_copy(update=changes)
+
+
+def train_toy(
+    recipe: Train, dataset: Path, generated: Path, seeds: list[int], output: Path, run: Run = RUN, **others: object
+) -> None:
+    """`train_run` of one recipe, under the name r."""
+    train_run("r", run, {"": recipe}, dataset, generated, seeds, output, **others)
+
+
+def _facts(root: Path, name: str = "r") -> dict[str, float]:
+    """What was measured of a run; not where, and what that cost."""
+    found = json.loads((root / f".dlcr/timings/train@{name}.json").read_text())
+    return {key: value for key, value in found.items() if key not in ("stage", "name", "machine", "core_hours")}
+
+
 def _bytes(folder: Path) -> dict[str, bytes]:
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
@@ -66,7 +85,8 @@ def _bytes(folder: Path) -> dict[str, bytes]:
 
 def test_a_run_leaves_its_outputs_only(make_toy, tmp_path: Path) -> None:
     dataset, generated = make_toy(skipped=((0, 0), (1, 0), (2, 0)))
-    facts = train_run("r", RECIPE, dataset, generated, [0, 1], tmp_path / "runs/r")
+    train_toy(RECIPE, dataset, generated, [0, 1], tmp_path / "runs/r")
+    facts = _facts(tmp_path)
     folder = tmp_path / "runs/r/seed-0"
     curves = [f"live/plots/metrics/{name}.tsv" for name in ("adversarial", "clothes", "identity", "learning_rate")]
     curves += ["live/plots/metrics/replaced.tsv", "live/plots/metrics/variants.tsv"]
@@ -80,7 +100,6 @@ def test_a_run_leaves_its_outputs_only(make_toy, tmp_path: Path) -> None:
     assert set(facts) == {"epoch_seconds", "images_per_second", "waiting", "peak_memory_mb", "seconds"}
     assert 0 <= facts["waiting"] < 1
     assert not any((tmp_path / ".dlcr/checkpoints").iterdir())
-    assert (tmp_path / ".dlcr/timings/train@r.json").is_file()
     assert _bytes(folder)["model.safetensors"] != _bytes(tmp_path / "runs/r/seed-1")["model.safetensors"]
 
     model = load_model(folder)
@@ -92,7 +111,8 @@ def test_a_run_leaves_its_outputs_only(make_toy, tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", ["none", "concat", "paired"])
 def test_every_mode_trains(make_toy, tmp_path: Path, mode: str) -> None:
     dataset, generated = make_toy()
-    train_run("r", replace(RECIPE, mode=mode, epochs=2, k=2), dataset, generated, [0], tmp_path / "runs/r")
+    run = but(RUN, mode=mode, k=2)
+    train_toy(but(RECIPE, epochs=2), dataset, generated, [0], tmp_path / "runs/r", run)
     history = pd.read_csv(tmp_path / "runs/r/seed-0/history.csv")
     assert history["variants"].tolist() == [0 if mode == "none" else 2] * 2
     assert history["identity"].notna().all()
@@ -112,8 +132,8 @@ def test_every_mode_trains(make_toy, tmp_path: Path, mode: str) -> None:
 def test_every_model_trains_and_loads(make_toy, tmp_path: Path, model: str, settings: dict, mode: str) -> None:
     dataset, generated = make_toy()
     # in smaller maps oneDNN's bfloat16 convolution of stride 2 leaves numbers out where one column is left
-    recipe = replace(RECIPE, model=model, settings=settings, mode=mode, epochs=3, size=(48, 24))
-    train_run("r", recipe, dataset, generated, [0], tmp_path / "runs/r")
+    recipe = but(RECIPE, model=model, settings=settings, epochs=3, size=(48, 24))
+    train_toy(recipe, dataset, generated, [0], tmp_path / "runs/r", but(RUN, mode=mode))
     folder = tmp_path / "runs/r/seed-0"
     history = pd.read_csv(folder / "history.csv")
     assert np.isfinite(history["identity"].dropna()).all()
@@ -128,16 +148,16 @@ def test_a_model_is_trained_with_its_own_augmentation(
     make_toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, steps: tuple[str, ...]
 ) -> None:
     asked, resized = set(), set()
-    draw, augment, resize = train.draw, train.augment, pixels.resize
-    monkeypatch.setattr(train, "draw", lambda *arguments: asked.add(arguments[2]) or draw(*arguments))
-    monkeypatch.setattr(train, "augment", lambda *arguments: asked.add(arguments[3]) or augment(*arguments))
+    draw, augment, resize = seed.draw, seed.augment, pixels.resize
+    monkeypatch.setattr(seed, "draw", lambda *arguments: asked.add(arguments[2]) or draw(*arguments))
+    monkeypatch.setattr(seed, "augment", lambda *arguments: asked.add(arguments[3]) or augment(*arguments))
     monkeypatch.setattr(pixels, "resize", lambda *arguments: resized.add(arguments[2]) or resize(*arguments))
     dataset, generated = make_toy((16, 16, 16))
     manifest = load_manifest(dataset)
     tracklet = np.where(manifest["split"] == "train", manifest["subject"] + "-" + manifest["clothes"], "g")
     save_manifest(manifest.assign(tracklet=tracklet, frame=np.arange(len(manifest))), dataset / "manifest.parquet")
-    recipe = replace(RECIPE, model=model, settings={"clothes_from_epoch": 1}, epochs=1)
-    train_run("r", recipe, dataset, generated, [0], tmp_path / "runs/r")
+    recipe = but(RECIPE, model=model, settings={"clothes_from_epoch": 1}, epochs=1)
+    train_toy(recipe, dataset, generated, [0], tmp_path / "runs/r")
     assert asked == {steps}
     assert resized == {model == "c2d-mini"}  # bicubic
 
@@ -147,14 +167,14 @@ def test_clips_of_tracklets_train(make_toy, tmp_path: Path) -> None:
     manifest = load_manifest(dataset)
     tracklet = np.where(manifest["split"] == "train", manifest["subject"] + "-" + manifest["clothes"], "g")
     save_manifest(manifest.assign(tracklet=tracklet, frame=np.arange(len(manifest))), dataset / "manifest.parquet")
-    recipe = replace(RECIPE, model="c2d-mini", settings={"clothes_from_epoch": 1}, epochs=2)
-    train_run("r", recipe, dataset, generated, [0], tmp_path / "runs/r")
+    recipe = but(RECIPE, model="c2d-mini", settings={"clothes_from_epoch": 1}, epochs=2)
+    train_toy(recipe, dataset, generated, [0], tmp_path / "runs/r")
     assert load_model(tmp_path / "runs/r/seed-0").frames == 8
     samples = load_samples(dataset, generated, "paired", frames=8)
     layers, rows = np.array([0, 1, 1, 2]), np.array([0, 0, 1, 1])
-    for seed in range(20):
-        single = train._clips(samples, layers, rows, 8, np.random.default_rng(seed))
-        pair = train._clips(samples, np.array([0, 0, 1, 2]), np.array([0, 1, 0, 1]), 8, np.random.default_rng(seed))
+    for number in range(20):
+        single = seed._clips(samples, layers, rows, 8, np.random.default_rng(number))
+        pair = seed._clips(samples, np.array([0, 0, 1, 2]), np.array([0, 1, 0, 1]), 8, np.random.default_rng(number))
         assert np.array_equal(pair[:2], pair[2:])
         for layer, image in [*zip(layers, single, strict=True), (1, pair[2]), (2, pair[3])]:
             assert layer == 0 or samples.made[layer - 1, image].all()
@@ -170,7 +190,7 @@ def test_only_the_clothes_head_keeps_its_rate(make_toy, tmp_path: Path, monkeypa
 
     monkeypatch.setattr(torch.optim.Adam, "step", watched)
     dataset, generated = make_toy()
-    train_run("r", replace(RECIPE, milestones=(1,), epochs=2), dataset, generated, [0], tmp_path / "runs/r")
+    train_toy(but(RECIPE, milestones=[1], epochs=2), dataset, generated, [0], tmp_path / "runs/r")
     assert {rate for clothes, rate in rates if clothes} == {1e-3}
     assert sorted({rate for clothes, rate in rates if not clothes}) == pytest.approx([1e-4, 1e-3])
 
@@ -178,8 +198,8 @@ def test_only_the_clothes_head_keeps_its_rate(make_toy, tmp_path: Path, monkeypa
 @pytest.mark.slow
 def test_killed_and_resumed_gives_the_same_bytes(make_toy, tmp_path: Path) -> None:
     dataset, generated = make_toy()
-    recipe = replace(RECIPE, epochs=15)
-    arguments = [sys.executable, "-c", KILLED, repr(recipe)]
+    recipe = but(RECIPE, epochs=15)
+    arguments = [sys.executable, "-c", KILLED, RUN.model_dump_json(), recipe.model_dump_json()]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     process = subprocess.Popen(arguments, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
     while not (found := list(tmp_path.glob(".dlcr/checkpoints/*/seed-3.pt"))) and process.poll() is None:
@@ -189,21 +209,22 @@ def test_killed_and_resumed_gives_the_same_bytes(make_toy, tmp_path: Path) -> No
     done = torch.load(found[0], weights_only=True)["progress"]
     assert len(done["history"]) < 15
     assert done["history"] or done["steps"]
-    facts = train_run("r", recipe, dataset, generated, [3], tmp_path / "runs/resumed")
+    train_toy(recipe, dataset, generated, [3], tmp_path / "runs/resumed")
+    facts = _facts(tmp_path)
     assert facts["epoch_seconds"] > 0
     assert "seconds" not in facts  # of the whole training this call knows nothing
-    train_run("r", recipe, dataset, generated, [3], tmp_path / "runs/whole")
+    train_toy(recipe, dataset, generated, [3], tmp_path / "runs/whole")
     assert _bytes(tmp_path / "runs/resumed/seed-3") == _bytes(tmp_path / "runs/whole/seed-3")
 
 
 @pytest.mark.slow
 def test_processes_give_the_same_bytes_as_one(make_toy, tmp_path: Path) -> None:
     dataset, generated = make_toy()
-    train_run("r", RECIPE, dataset, generated, [0, 1], tmp_path / "runs/one")
+    train_toy(RECIPE, dataset, generated, [0, 1], tmp_path / "runs/one")
     determinism.set_up(2)
-    train_run("r", RECIPE, dataset, generated, [0, 1], tmp_path / "runs/two")
-    for seed in (0, 1):
-        assert _bytes(tmp_path / f"runs/one/seed-{seed}") == _bytes(tmp_path / f"runs/two/seed-{seed}")
+    train_toy(RECIPE, dataset, generated, [0, 1], tmp_path / "runs/two")
+    for folder in ("seed-0", "seed-1"):
+        assert _bytes(tmp_path / "runs/one" / folder) == _bytes(tmp_path / "runs/two" / folder)
 
 
 class Stopped(Exception):
@@ -215,21 +236,21 @@ def test_stopped_after_any_step_it_ends_with_the_same_bytes(
     make_toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accumulate: int
 ) -> None:
     dataset, generated = make_toy((8, 8))
-    recipe = replace(RECIPE, epochs=2, accumulate=accumulate)
-    train_run("r", recipe, dataset, generated, [0], tmp_path / "runs/whole")
-    monkeypatch.setattr(train, "SAVE_SECONDS", 0.0)
+    recipe = but(RECIPE, epochs=2, accumulate=accumulate)
+    train_toy(recipe, dataset, generated, [0], tmp_path / "runs/whole")
+    monkeypatch.setattr(seed, "SAVE_SECONDS", 0.0)
     saved, stops = 0, []
-    save = train.save_checkpoint
+    save = seed.save_checkpoint
 
     def save_and_stop(path: Path, model: base.ReidModel, optimizers: dict, progress: Progress) -> None:
         save(path, model, optimizers, progress)
         stops.append((len(progress.history), progress.steps))
         raise Stopped
 
-    monkeypatch.setattr(train, "save_checkpoint", save_and_stop)
+    monkeypatch.setattr(seed, "save_checkpoint", save_and_stop)
     for _ in range(40):
         try:
-            train_run("r", recipe, dataset, generated, [0], tmp_path / "runs/stopped")
+            train_toy(recipe, dataset, generated, [0], tmp_path / "runs/stopped")
             break
         except Stopped:
             saved += 1
@@ -242,25 +263,27 @@ def test_stopped_after_any_step_it_ends_with_the_same_bytes(
 def test_stopped_ablations_keep_what_was_trained(make_toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped in the second of two, the first one's outputs are written again without an epoch of training."""
     dataset, generated = make_toy()
-    recipes = {"one": replace(RECIPE, epochs=2), "two": replace(RECIPE, epochs=1)}
-    work = (dataset, generated, [0], tmp_path / "runs/r")
-    trained, train_epoch = [], train._train_epoch
+    recipes = {"one": but(RECIPE, epochs=2), "two": but(RECIPE, epochs=1)}
+    work = (RUN, recipes, dataset, generated, [0], tmp_path / "runs/r")
+    trained, train_epoch = [], seed._train_epoch
 
-    def counted(job: train.Job, *arguments: object) -> tuple[float, float]:
+    def counted(job: seed.Job, *arguments: object) -> tuple[float, float]:
         trained.append(job.output.name)
         if trained.count("two") == 1:
             raise Stopped
         return train_epoch(job, *arguments)
 
-    monkeypatch.setattr(train, "_train_epoch", counted)
+    monkeypatch.setattr(seed, "_train_epoch", counted)
     with pytest.raises(Stopped):
-        train_ablations("r", recipes, *work)
+        train_run("r", *work)
     shutil.rmtree(tmp_path / "runs")  # as DVC does before it runs a stage
     trained.append("two")  # stop no more
-    train_ablations("r", recipes, *work)
+    train_run("r", *work)
     assert trained == ["one", "one", "two", "two", "two"]
+    assert not (tmp_path / ".dlcr/timings/train@r.json").exists()  # of the whole training this call knows nothing
+    assert "seconds" not in _facts(tmp_path, "r.two")
     for name, recipe in recipes.items():
-        train_run(name, recipe, dataset, generated, [0], tmp_path / "runs" / name)
+        train_toy(recipe, dataset, generated, [0], tmp_path / "runs" / name)
         assert _bytes(tmp_path / "runs/r" / name / "seed-0") == _bytes(tmp_path / "runs" / name / "seed-0")
     assert not list((tmp_path / ".dlcr/checkpoints").iterdir())
 
@@ -269,9 +292,9 @@ def test_pixels_from_the_shards_give_the_same_bytes_as_the_cache(
     make_toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset, generated = make_toy()
-    train_run("r", RECIPE, dataset, generated, [0], tmp_path / "runs/cached")
+    train_toy(RECIPE, dataset, generated, [0], tmp_path / "runs/cached")
     monkeypatch.setattr(train, "fits", lambda *_: False)
-    train_run("r", RECIPE, dataset, generated, [0], tmp_path / "runs/decoded")
+    train_toy(RECIPE, dataset, generated, [0], tmp_path / "runs/decoded")
     assert _bytes(tmp_path / "runs/cached/seed-0") == _bytes(tmp_path / "runs/decoded/seed-0")
 
 
@@ -285,7 +308,7 @@ def test_the_best_epoch_on_validation_is_kept(make_toy, tmp_path: Path) -> None:
         model.eval()
         return next(scores)
 
-    train_run("r", RECIPE, dataset, generated, [0], tmp_path / "runs/r", validate=validate)
+    train_toy(RECIPE, dataset, generated, [0], tmp_path / "runs/r", validate=validate)
     folder = tmp_path / "runs/r/seed-0"
     config = json.loads((folder / "config.json").read_text())
     assert (config["epoch"], config["selected"]) == (1, "validation")
@@ -295,8 +318,8 @@ def test_the_best_epoch_on_validation_is_kept(make_toy, tmp_path: Path) -> None:
 
 def test_warm_up_rises_to_the_rate(make_toy, tmp_path: Path) -> None:
     dataset, generated = make_toy()
-    recipe = replace(RECIPE, warmup=3, milestones=(4,))
-    train_run("r", recipe, dataset, generated, [0], tmp_path / "runs/r")
+    recipe = but(RECIPE, warmup=3, milestones=[4])
+    train_toy(recipe, dataset, generated, [0], tmp_path / "runs/r")
     rates = pd.read_csv(tmp_path / "runs/r/seed-0/history.csv")["learning_rate"]
     assert rates.tolist() == pytest.approx([0.25e-3, 0.5e-3, 0.75e-3, 1e-3, 1e-4])
 
@@ -306,8 +329,8 @@ def test_a_model_of_ones_own_trains_and_loads(make_toy, tmp_path: Path) -> None:
     dataset, generated = make_toy()
     own = tmp_path / "own.py"
     own.write_text(OWN)
-    recipe = replace(RECIPE, model="own", settings={}, code=str(own))
-    train_run("r", recipe, dataset, generated, [0], tmp_path / "runs/r")
+    recipe = but(RECIPE, model="own", settings={})
+    train_toy(recipe, dataset, generated, [0], tmp_path / "runs/r", but(RUN, code=str(own)))
     own.unlink()
     del base._REGISTRY["own"], sys.modules[f"dlcr_own_{hashlib.sha256(OWN.encode()).hexdigest()}"]
     with pytest.raises(ValueError, match=r"no model named 'own'.*model.py is run only for a run whose `code` names"):
@@ -328,19 +351,13 @@ def test_a_loss_that_is_no_number_stops_the_run(make_toy, tmp_path: Path) -> Non
             return {"loss": 1.0}
 
     dataset, generated = make_toy()
+    recipe = but(RECIPE, model="broken", settings={})
     base.register_model("broken")(Broken)
     try:
         with pytest.raises(
             ValueError, match=r"the loss of 'main' is nan \(seed 7, epoch 1, batch of .*\.png variant \d"
         ) as info:
-            train_run(
-                "r",
-                replace(RECIPE, model="broken", settings={}),
-                dataset,
-                generated,
-                [7],
-                tmp_path / "runs/r",
-            )
+            train_toy(recipe, dataset, generated, [7], tmp_path / "runs/r")
     finally:
         del base._REGISTRY["broken"]
     assert str(info.value).count(".png") == 8
@@ -358,12 +375,12 @@ def test_a_loss_that_is_no_number_stops_the_run(make_toy, tmp_path: Path) -> Non
 def test_impossible_recipes(make_toy, tmp_path: Path, changes: dict, message: str) -> None:
     dataset, generated = make_toy()
     with pytest.raises(ValueError, match=message):
-        train_run("r", replace(RECIPE, **changes), dataset, generated, [0], tmp_path / "runs/r")
+        train_toy(but(RECIPE, **changes), dataset, generated, [0], tmp_path / "runs/r")
 
 
 def test_loading_what_is_not_there_or_another_model(make_toy, tmp_path: Path) -> None:
     dataset, generated = make_toy()
-    train_run("r", replace(RECIPE, epochs=1), dataset, generated, [0], tmp_path / "runs/r")
+    train_toy(but(RECIPE, epochs=1), dataset, generated, [0], tmp_path / "runs/r")
     folder = tmp_path / "runs/r/seed-0"
     weights, config = folder / "model.safetensors", folder / "config.json"
     state = load_file(weights)

@@ -11,15 +11,13 @@ import torch
 from typer.testing import CliRunner
 
 from dlcr.data import IMAGE_SCHEMA, encode_png, load_manifest, save_manifest, write_shard
-from dlcr.params import Quality, Run
+from dlcr.params import Quality, Run, Train
 from dlcr.runtime.stage import run_stage
 from stages import train
 
 ENTRY = {
     "model": "cal-mini", "settings": {"clothes_from_epoch": 0}, "size": (32, 16), "epochs": 1, "learning_rate": 1e-3,
     "weight_decay": 0.0, "milestones": [], "identities": 2, "images": 2, "progressive_every": 1, "precision": "float32",
-    "warmup": 0, "accumulate": 1,
-    "clip": 0.0, "select": "last", "ablations": {},
 }  # fmt: skip
 
 
@@ -51,11 +49,11 @@ def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         seeds=[5],
         quality=Quality(**dict.fromkeys(Quality.model_fields, 0.0) | {"alignment": False}),
         train={
-            "small": SimpleNamespace(**ENTRY),
-            "wide": SimpleNamespace(**{**ENTRY, "identities": 3}),
-            "best": SimpleNamespace(**{**ENTRY, "epochs": 2, "select": "validation"}),
-            "own": SimpleNamespace(**{**ENTRY, "model": "own", "settings": {}}),
-            "two": SimpleNamespace(**{**ENTRY, "ablations": {"same": {}, "smooth": {"smoothing": 0.5}}}),
+            "small": Train(**ENTRY),
+            "wide": Train(**{**ENTRY, "identities": 3}),
+            "best": Train(**{**ENTRY, "epochs": 2, "select": "validation"}),
+            "own": Train(**{**ENTRY, "model": "own", "settings": {}}),
+            "two": Train(**{**ENTRY, "ablations": {"same": {}, "smooth": {"smoothing": 0.5}}}),
         },
         runs={
             "plain": Run(**run),
