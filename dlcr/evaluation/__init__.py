@@ -7,7 +7,6 @@ intervals and tests.
 
 from dlcr.evaluation.features import extract_features, extract_tracklet_features
 from dlcr.evaluation.geff import (
-    Faces,
     enrich,
     geff_blocks,
     geff_similarity,
@@ -22,8 +21,6 @@ from dlcr.evaluation.protocols import (
     joint_labels,
     junk_rule,
     single_shot,
-    tracklet_features,
-    tracklet_of,
 )
 from dlcr.evaluation.refinement import (
     Refined,
@@ -36,6 +33,7 @@ from dlcr.evaluation.refinement import (
     refine_similarity,
 )
 from dlcr.evaluation.reranking import rerank
+from dlcr.evaluation.sides import Faces, Side
 from dlcr.evaluation.statistics import Difference, Interval, bootstrap_interval, paired_difference
 
 __all__ = [
@@ -47,6 +45,7 @@ __all__ = [
     "Labels",
     "Refined",
     "Scores",
+    "Side",
     "SingleShot",
     "Voters",
     "bootstrap_interval",
@@ -70,6 +69,4 @@ __all__ = [
     "refine_similarity",
     "rerank",
     "single_shot",
-    "tracklet_features",
-    "tracklet_of",
 ]

@@ -1,8 +1,8 @@
 """GEFF: a gallery enriched by faces, then Re-ID and faces combined, around any model (Arkushin et al., WACV 2024).
 
-    faces = Faces(scores, embeddings), Faces(...)  # of queries and gallery
-    similarity = geff_similarity(query, gallery, *faces, query_labels, gallery_labels, "cc")
-    scores = evaluate(similarity, query_labels, gallery_labels, "cc")
+    query, gallery = Side(features, labels, Faces(scores, embeddings)), Side(...)
+    similarity = geff_similarity(query, gallery, "cc")
+    scores = evaluate(similarity, query.labels, gallery.labels, "cc")
 
 A query whose face resembles a gallery face joins that gallery image, or all images of that person: others may then be
 recognised by the clothes that it shows (`enrich`). A gallery image is as near as itself or as the nearest of the
@@ -37,9 +37,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dlcr.evaluation.labels import Labels, check_labels, check_setting
+from dlcr.evaluation.labels import check_labels, check_setting
 from dlcr.evaluation.metrics import prepare_both
 from dlcr.evaluation.refinement import Refined, refine_similarity
+from dlcr.evaluation.sides import Faces, Side
 from dlcr.evaluation.similarity import Features, blocks, check_columns, cosines, prepare
 from dlcr.params import Geff
 
@@ -47,60 +48,14 @@ BLOCK_VALUES = 16_000_000  # similarities in a block: 128 MB
 BLOCK_ROWS = 256  # of a block at least: the gallery is normalised again for each
 
 
-@dataclass(frozen=True, eq=False)
-class Faces:
-    """The face of each of N images: detection scores float64 [N], from 0 to 1, and embeddings float [N, E].
-
-    Score 0 and a row of zeros: no face was found. Embeddings need not have length 1. ValueError if shapes don't fit, a
-    number isn't finite, a score is out of range, or only one of the two says that there is a face.
-    """
-
-    scores: np.ndarray
-    embeddings: np.ndarray
-
-    def __post_init__(self) -> None:
-        scores, embeddings = np.asarray(self.scores), np.asarray(self.embeddings)
-        if scores.ndim != 1 or scores.dtype.kind not in "fiu":
-            raise ValueError(f"Faces: scores must be numbers [N], got {scores.dtype} of shape {scores.shape}")
-        if embeddings.ndim != 2 or embeddings.dtype.kind not in "fiu" or len(embeddings) != len(scores):
-            raise ValueError(
-                f"Faces: embeddings must be numbers [{len(scores)}, E], got {embeddings.dtype} of shape "
-                f"{embeddings.shape}"
-            )
-        scores = scores.astype(np.float64)
-        if not ((scores >= 0) & (scores <= 1)).all():
-            raise ValueError("Faces: scores must lie between 0 and 1")
-        if not np.isfinite(embeddings).all():
-            raise ValueError("Faces: embeddings must be finite")
-        half = np.flatnonzero((scores > 0) != embeddings.any(axis=1))
-        if len(half):
-            raise ValueError(f"Faces: row {half[0]} must have a score and an embedding, or zeros in both")
-        object.__setattr__(self, "scores", scores)
-        object.__setattr__(self, "embeddings", embeddings)
-
-    def __len__(self) -> int:
-        return len(self.scores)
-
-    def take(self, rows: slice | np.ndarray) -> "Faces":
-        """The faces of some rows: a slice, or an integer or boolean index."""
-        return Faces(self.scores[rows], self.embeddings[rows])
-
-
 DEFAULT = Geff()
 
 
-def enrich(
-    query_faces: Faces,
-    gallery_faces: Faces,
-    query_labels: Labels,
-    gallery_labels: Labels,
-    setting: str = "cc",
-    parameters: Geff = DEFAULT,
-) -> np.ndarray:
+def enrich(query: Side, gallery: Side, setting: str = "cc", parameters: Geff = DEFAULT) -> np.ndarray:
     """The gallery image whose face is nearest to each query's: int64 [Q]; -1: the query does not join the gallery.
 
     Left out for a query are gallery images of its camera and, in setting "cc", those with its clothes, whoever they
-    show; of equals the lowest index wins. `query_labels.subjects` is not used: nobody knows it yet. For the same reason
+    show; of equals the lowest index wins. `query.labels.subjects` is not used: nobody knows it yet. For the same reason
     "sc" leaves out cameras only, as other clothes mean other people where clothes are numbered by subject. There, too,
     leaving out the same clothes takes nothing but images of the query's own subject. So with attach="subject" it never
     makes a right choice out of a wrong one. With attach="image" it can help: it moves a query from an image that is
@@ -109,13 +64,13 @@ def enrich(
     ValueError if a length doesn't fit, something is empty or the setting is unknown.
     """
     check_setting(setting)
-    query, gallery = _faces(query_faces, gallery_faces, query_labels, gallery_labels, parameters.enrichment_detection)
-    best = np.empty(len(query), dtype=np.int64)
-    for rows in _slices(len(query), len(gallery)):
-        similarity = _cosines(query.exact(rows), gallery)
-        similarity[query_labels.cameras[rows, None] == gallery_labels.cameras] = -np.inf
+    faces, others = _faces(query, gallery, parameters.enrichment_detection)
+    best = np.empty(len(faces), dtype=np.int64)
+    for rows in _slices(len(faces), len(others)):
+        similarity = _cosines(faces.exact(rows), others)
+        similarity[query.labels.cameras[rows, None] == gallery.labels.cameras] = -np.inf
         if setting == "cc":
-            similarity[query_labels.clothes[rows, None] == gallery_labels.clothes] = -np.inf
+            similarity[query.labels.clothes[rows, None] == gallery.labels.clothes] = -np.inf
         found = similarity.argmax(axis=1)
         near = similarity[np.arange(len(found)), found] >= parameters.enrichment_similarity
         best[rows] = np.where(near, found, -1)
@@ -123,19 +78,11 @@ def enrich(
 
 
 def geff_blocks(
-    query: np.ndarray,
-    gallery: np.ndarray,
-    query_faces: Faces,
-    gallery_faces: Faces,
-    query_labels: Labels,
-    gallery_labels: Labels,
-    setting: str = "cc",
-    parameters: Geff = DEFAULT,
-    variants: np.ndarray | None = None,
+    query: Side, gallery: Side, setting: str = "cc", parameters: Geff = DEFAULT, variants: np.ndarray | None = None
 ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-    """GEFF's similarities a block of queries at a time: their rows, float64 [B, G], and of their variants [B, l, G].
+    """GEFF's similarities, one block of queries at a time: their rows, float64 [B, G], and their variants' [B, l, G].
 
-    query [Q, D], gallery [G, D] and variants [Q, l, D] are Re-ID features, of any scale; without variants l is 0.
+    Features, and `variants` [Q, l, D], are those of the Re-ID model, of any scale; without variants l is 0.
     Inpainting leaves the face and takes nothing from the gallery: a variant has the face of its query and meets the
     enriched gallery of its query, whose own copy isn't met. Similarities lie between -1 and 1.
 
@@ -143,11 +90,11 @@ def geff_blocks(
 
     ValueError, at once, if a shape, length or value does not fit, something is empty or the setting is unknown.
     """
-    queries, images = prepare_both(query, gallery, query_labels, gallery_labels)
+    queries, images = prepare_both(query, gallery)
     made = _check_variants(variants, queries.given.shape)
-    faces = _faces(query_faces, gallery_faces, query_labels, gallery_labels, parameters.inference_detection)
-    chosen = enrich(query_faces, gallery_faces, query_labels, gallery_labels, setting, parameters)
-    key = gallery_labels.subjects if parameters.attach == "subject" else np.arange(len(images))
+    faces = _faces(query, gallery, parameters.inference_detection)
+    chosen = enrich(query, gallery, setting, parameters)
+    key = gallery.labels.subjects if parameters.attach == "subject" else np.arange(len(images))
     copies = _copies(chosen, key)
     joined = queries.take(copies.queries)
 
@@ -166,32 +113,18 @@ def geff_blocks(
     return similarities()
 
 
-def geff_similarity(
-    query: np.ndarray,
-    gallery: np.ndarray,
-    query_faces: Faces,
-    gallery_faces: Faces,
-    query_labels: Labels,
-    gallery_labels: Labels,
-    setting: str = "cc",
-    parameters: Geff = DEFAULT,
-) -> np.ndarray:
+def geff_similarity(query: Side, gallery: Side, setting: str = "cc", parameters: Geff = DEFAULT) -> np.ndarray:
     """The similarities of `geff_blocks` whole, float64 [Q, G]: what `evaluate` takes. Errors as there."""
-    found = geff_blocks(query, gallery, query_faces, gallery_faces, query_labels, gallery_labels, setting, parameters)
     similarity = np.empty((len(query), len(gallery)))
-    for rows, block, _ in found:
+    for rows, block, _ in geff_blocks(query, gallery, setting, parameters):
         similarity[rows] = block
     return similarity
 
 
 def refine_geff(
-    query: np.ndarray,
+    query: Side,
     variants: np.ndarray,
-    gallery: np.ndarray,
-    query_faces: Faces,
-    gallery_faces: Faces,
-    query_labels: Labels,
-    gallery_labels: Labels,
+    gallery: Side,
     m: int = 5,
     setting: str = "cc",
     present: np.ndarray | None = None,
@@ -205,15 +138,12 @@ def refine_geff(
     """
     if present is not None and np.shape(present) != np.shape(variants)[:2]:
         raise ValueError(f"present must be bool {np.shape(variants)[:2]}, got shape {np.shape(present)}")
-    found = geff_blocks(
-        query, gallery, query_faces, gallery_faces, query_labels, gallery_labels, setting, parameters, variants
-    )
     similarity = np.empty((len(query), len(gallery)))
     parts = []
-    for rows, own, made in found:
+    for rows, own, made in geff_blocks(query, gallery, setting, parameters, variants):
         similarity[rows] = own
         there = None if present is None else present[rows]
-        parts.append(refine_similarity(own, made, query_labels.take(rows), gallery_labels, m, setting, there))
+        parts.append(refine_similarity(own, made, query.labels.take(rows), gallery.labels, m, setting, there))
     columns = ("prediction", "subjects", "scores")
     return similarity, Refined(*(np.concatenate([getattr(part, name) for part in parts]) for name in columns))
 
@@ -269,17 +199,16 @@ def _cosines(units: np.ndarray, others: Features) -> np.ndarray:
     return similarity
 
 
-def _faces(
-    query: Faces, gallery: Faces, query_labels: Labels, gallery_labels: Labels, detection: float
-) -> tuple[Features, Features]:
+def _faces(query: Side, gallery: Side, detection: float) -> tuple[Features, Features]:
     """Embeddings of both sides, checked; zeros where the detection score is too low."""
     made = []
-    for faces, labels, side in ((query, query_labels, "query"), (gallery, gallery_labels, "gallery")):
+    for side, name in ((query, "query"), (gallery, "gallery")):
+        faces = side.faces
         if not isinstance(faces, Faces):
-            raise ValueError(f"{side}_faces must be Faces(scores, embeddings), got {type(faces).__name__}")
-        check_labels(labels, f"{side}_labels", len(faces))
+            raise ValueError(f"{name}.faces must be Faces(scores, embeddings), got {type(faces).__name__}")
+        check_labels(side.labels, f"{name}_labels", len(faces))
         kept = np.where((faces.scores >= detection)[:, None], faces.embeddings, 0)
-        made.append(prepare(kept, f"{side}_faces"))
+        made.append(prepare(kept, f"{name}.faces"))
     check_columns(*made)
     return made[0], made[1]
 
