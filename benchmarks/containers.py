@@ -1,7 +1,7 @@
 """Images of the stages: sizes, build times, whether a build gives the same layers twice, and what a container costs.
 
-    python benchmarks/containers.py                                  # -> benchmarks/containers.json
-    python benchmarks/containers.py --out /tmp/containers.json --rounds 3
+    python -m benchmarks.containers                                  # -> benchmarks/containers.json
+    python -m benchmarks.containers --out /tmp/containers.json --rounds 3
 
 With podman, in a storage of its own that is removed at the end: the first build is cold, base image included (made by
 containers/debian-base where BASE_IMAGE names none; needs root). Times hold the download of packages, from where pip's

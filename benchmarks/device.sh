@@ -53,7 +53,7 @@ if [ ${#missing[@]} -gt 0 ]; then
     "${missing[@]}" || echo "missing packages: ${missing[*]}; benchmarks/device.sh --wheels fetches them" >&2
 fi
 export PYTHONPATH="$PWD:$site${PYTHONPATH:+:$PYTHONPATH}"
-export HF_HUB_OFFLINE=1 DVC_NO_ANALYTICS=1 PYTHONUNBUFFERED=1
+export HF_HUB_OFFLINE=1 DVC_NO_ANALYTICS=1 PYTHONUNBUFFERED=1 TORCHINDUCTOR_CACHE_DIR="$site/inductor"
 
 failed=0
 for part in "${parts[@]}"; do

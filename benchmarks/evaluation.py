@@ -1,8 +1,7 @@
 """Speed and memory of evaluation at the sizes of PRCC and LaST, beside the usual way and the machine's limit.
 
-    python benchmarks/evaluation.py                     # about five minutes on two cores, 2 GB
-    python benchmarks/evaluation.py --scale 0.1         # a tenth of the images: to try it
-    python benchmarks/evaluation.py --out benchmarks/evaluation.json
+    python -m benchmarks.evaluation                     # five minutes on two cores, 2 GB -> benchmarks/evaluation.json
+    python -m benchmarks.evaluation --scale 0.1         # a tenth of the images, to try it
 
 Every case is a process of its own. Features are made up: a subject and an outfit as directions, plus noise.
 The usual way is what Re-ID code bases share: similarities one query row at a time, the whole matrix kept, then a loop
@@ -11,23 +10,15 @@ alone, in blocks into memory that is there already. Times are the best of a few 
 """
 
 import json
-import os
-import platform
-import resource
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 import typer
 
+from benchmarks.common import best_of, machine, peak_memory, run_cases, timed
 from dlcr.evaluation import Labels, evaluate, evaluate_features, refine, rerank
-from dlcr.runtime.determinism import thread_count
-from dlcr.runtime.files import write_json
 
 PRCC = 3_543, 3_384, 4_096, 71  # queries, gallery images, columns, subjects
 LAST = 10_176, 125_353, 2_048, 5_800
@@ -45,17 +36,8 @@ def main(out: Path | None = None, case: str = "", scale: float = 1.0) -> None:
     if case:
         print(json.dumps(CASES[case](scale)))
         return
-    machine = {"cores": thread_count(), "processor": _processor(), "numpy": np.__version__, "torch": torch.__version__}
-    results = {"machine": machine, "scale": scale, "cases": {}}
-    for name in CASES:
-        print(f"{name} ...", file=sys.stderr)
-        command = [sys.executable, __file__, "--case", name, "--scale", str(scale)]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        results["cases"][name] = json.loads(done.stdout)
-        print(f"\n{name}")
-        print(pd.Series(results["cases"][name]).to_string(float_format="{:.3f}".format))
-    if out is not None:
-        write_json(out, results)
+    facts = {"machine": machine("numpy"), "scale": scale}
+    run_cases("evaluation", out, CASES, facts, [] if scale == 1 else ["--scale", str(scale)])
 
 
 def prcc(scale: float) -> dict:
@@ -63,12 +45,13 @@ def prcc(scale: float) -> dict:
     query, gallery, labels, images = features(*PRCC, scale)
     similarity = by_row_similarity(query, gallery)
     rows, loops, ours, metrics, limit = best_of(
-        5,
         lambda: by_row_similarity(query, gallery),
         lambda: by_row_metrics(similarity, labels, images),
         lambda: evaluate_features(query, gallery, labels, images, "cc"),
         lambda: evaluate(similarity, labels, images, "cc"),
         lambda: product(query, gallery),
+        rounds=5,
+        pause=PAUSE,
     )
     top1, mean_ap = by_row_metrics(similarity, labels, images)
     scores = evaluate_features(query, gallery, labels, images, "cc")
@@ -96,9 +79,10 @@ def last(scale: float) -> dict:
     first, scores = timed(lambda: evaluate_features(query, gallery, labels, images, "general"))
     memory = peak_memory()
     again, limit = best_of(
-        2,
         lambda: evaluate_features(query, gallery, labels, images, "general"),
         lambda: product(query, gallery),
+        rounds=2,
+        pause=PAUSE,
     )
     ours = min(first, again)
     return {
@@ -127,9 +111,10 @@ def refinement(scale: float) -> dict:
     memory = peak_memory()
     flat = variants.reshape(-1, variants.shape[2])
     again, limit = best_of(
-        5,
         lambda: refine(query, variants, gallery, labels, images),
         lambda: (product(query, gallery), product(flat, gallery)),
+        rounds=5,
+        pause=PAUSE,
     )
     ours = min(first, again)
     return {
@@ -215,37 +200,6 @@ def product(query: np.ndarray, gallery: np.ndarray) -> None:
     space = torch.empty((min(BLOCK, len(query)), len(gallery)))
     for part in rows.split(BLOCK):
         torch.matmul(part, columns, out=space[: len(part)])
-
-
-def timed(work: Callable[[], object]) -> tuple[float, object]:
-    """Seconds that `work` took, and what it returned."""
-    start = time.perf_counter()
-    result = work()
-    return time.perf_counter() - start, result
-
-
-def best_of(times: int, *works: Callable[[], object]) -> list[float]:
-    """The least seconds of each work over some rounds of all, so that a busy moment of the machine hits them alike."""
-    rounds = []
-    for _ in range(times):
-        rounds.append([])
-        for work in works:
-            time.sleep(PAUSE)
-            rounds[-1].append(timed(work)[0])
-    return np.min(rounds, axis=0).tolist()
-
-
-def peak_memory() -> float:
-    """The most memory that this process has held, in GB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or os.uname().machine
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """How long DVC takes where there is nothing to do: `dvc repro` and `dvc status` on the whole grid.
 
-    python benchmarks/pipeline.py                      # in a checkout after `dvc repro` -> benchmarks/pipeline.json
-    python benchmarks/pipeline.py --out /tmp/pipeline.json --rounds 1
+    python -m benchmarks.pipeline                      # in a checkout after `dvc repro` -> benchmarks/pipeline.json
+    python -m benchmarks.pipeline --out /tmp/pipeline.json --rounds 1
 
 Every command is a process of its own, start and imports included; the first of each is not counted. Rows:
 

@@ -1,8 +1,8 @@
 """Speed and memory of training: a step of every model, CAL at the paper's size, waiting for images, and concatenation.
 
-    python benchmarks/training.py                       # all that this machine can -> benchmarks/training.json
-    python benchmarks/training.py --quick --out /tmp/training.json          # to try it: see below
-    python benchmarks/training.py --case steps          # one case, printed as JSON
+    python -m benchmarks.training                       # all that this machine can -> benchmarks/training.json
+    python -m benchmarks.training --quick --out /tmp/training.json          # to try it: see below
+    python -m benchmarks.training --case steps          # one case, printed as JSON
 
 Every case is a process of its own and a table of rows; `asked` is what is asked of a row, where something is.
 
@@ -19,11 +19,6 @@ everywhere. QUICK makes everything tiny, the paper's model a small one; its numb
 """
 
 import json
-import os
-import platform
-import resource
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -31,14 +26,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-import accelerate
-import kornia
 import numpy as np
 import pandas as pd
 import torch
 import typer
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.common import ROOT, VARIANTS, machine, peak_memory, run_cases
 from dlcr.params import Run, Train
 from dlcr.reid.batches import plan_epoch
 from dlcr.reid.clips import FRAMES, STRIDE
@@ -47,13 +41,10 @@ from dlcr.reid.models import build_model
 from dlcr.reid.pixels import Pixels, write_pixels
 from dlcr.reid.samples import Samples, load_samples
 from dlcr.reid.seed import Job, epoch_steps, train_seed
-from dlcr.runtime.determinism import set_up, thread_count
-from dlcr.runtime.files import write_json
+from dlcr.runtime.determinism import set_up
 
-ROOT = Path(__file__).resolve().parents[1]
 DATASET, GENERATED = ROOT / "data/minicc", ROOT / "generated/inpainting"
 SUBJECTS, CLOTHES = 48, 2  # of made-up samples: as many subjects as MiniCC's, so many clothes of each
-VARIANTS = 10  # K
 WARM_UP = 2  # steps of a small model that are not counted
 PHASES = {"phase_2_from": 1, "phase_3_from": 2}  # an epoch each
 # Name, model, settings, epoch: all losses of a model are in use.
@@ -77,28 +68,14 @@ app = typer.Typer(add_completion=False)
 def main(out: Path | None = None, case: str = "", quick: bool = False) -> None:
     """Run all cases, print a table of each and write JSON to OUT; of CASE only print JSON. QUICK: tiny sizes.
 
-    OUT is training.json beside this file, but without a default where it is QUICK.
+    OUT is benchmarks/training.json, but without a default where it is QUICK.
     """
     if case:
         set_up()
         print(json.dumps(CASES[case](quick)))
         return
-    if out is None and not quick:
-        out = Path(__file__).with_suffix(".json")
-    results = {"machine": _machine(), "quick": quick, "cases": {}}
-    for name in CASES:
-        print(f"{name} ...", file=sys.stderr)
-        command = [sys.executable, __file__, "--case", name, *(["--quick"] if quick else [])]
-        hidden = {} if name == "cal-gpu" else {"CUDA_VISIBLE_DEVICES": ""}
-        start = time.monotonic()
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | hidden)
-        rows = json.loads(done.stdout)
-        results["cases"][name] = {"rows": rows, "duration of this case (s)": time.monotonic() - start}
-        print(f"\n{name}")
-        for row in rows:
-            print(pd.Series(row, dtype=object).to_string(float_format="{:.4g}".format), end="\n\n")
-    if out is not None:
-        write_json(out, results)
+    facts = {"machine": machine("accelerate", "kornia"), "quick": quick}
+    run_cases("training", out, CASES, facts, ["--quick"] if quick else [], ["cal-gpu"])
 
 
 class Sizes(NamedTuple):
@@ -338,27 +315,6 @@ def _seconds(running: Iterator) -> float:
     start = time.perf_counter()
     next(running)
     return time.perf_counter() - start
-
-
-def peak_memory() -> float:
-    """The most memory that this process has held, in GB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
-
-
-def _machine() -> dict:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        processor = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        processor = platform.processor() or platform.machine()
-    return {
-        "cores": thread_count(),
-        "processor": processor,
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "torch": torch.__version__,
-        "accelerate": accelerate.__version__,
-        "kornia": kornia.__version__,
-    }
 
 
 if __name__ == "__main__":

@@ -132,9 +132,11 @@ def check_claims(
     """Hold the paper's statements against this run; the exit code says if one is contradicted (docs/claims.md)."""
     from dlcr.reporting import claims  # loads pandas
     from dlcr.reporting.results import load_results
+    from dlcr.reporting.tables import check
     from dlcr.runtime.timing import load_all
 
     params = load_params()
+    check(params)
     found = claims.claims(params, load_results(Path(), params), load_all())
     typer.echo(json.dumps(claims.records(found), indent=2, ensure_ascii=False) if as_json else claims.render(found))
     raise typer.Exit(claims.exit_code(found, strict))
@@ -144,7 +146,7 @@ def check_claims(
 def targets(tables: Annotated[list[str] | None, typer.Argument(metavar="TABLE...")] = None) -> None:
     """Print the pipeline's stages that evaluate the rows of TABLEs: `dvc repro $(dlcr targets a1)`.
 
-    A table is a key of params.report, in any case. On an error a stage is printed that cannot exist.
+    A table is a key of report.tables in params.yaml, in any case. On an error a stage is printed that cannot exist.
     """
     # Without words `dvc repro` would run the whole pipeline, for days.
     try:
@@ -156,15 +158,18 @@ def targets(tables: Annotated[list[str] | None, typer.Argument(metavar="TABLE...
 
 
 def table_stages(params: Params, table: str) -> set[str]:
-    """Stages whose evaluations a table shows. ValueError for one that params.report does not have, or has empty."""
-    tables = params.report.tables()
-    places = tables.get(table.lower())
-    if places is None:
+    """Stages whose evaluations a table shows. ValueError for one that the report does not have, or that is empty."""
+    from dlcr.reporting.tables import check, specs  # loads pandas
+
+    check(params)
+    known = [name for name, spec in specs().items() if spec.lines]
+    if table.lower() not in known:
         what = f"no table {table!r} in" if table else "name a table of"
-        raise ValueError(f"{what} params.yaml's report; it has {', '.join(tables)}")
-    if not places:
+        raise ValueError(f"{what} the report; it has {', '.join(known)}")
+    rows = params.report.tables.get(table.lower())
+    if not rows:
         raise ValueError(f"table {table.lower()!r} has no rows in params.yaml's report: this profile does not fill it")
-    names = {place.partition("/")[0] for place in places.values()}
+    names = {row.evaluation.partition("/")[0] for row in rows.values()}
     return {f"{'private-' if name in params.private.evaluations else ''}refine-eval@{name}" for name in names}
 
 

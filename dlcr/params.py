@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from dlcr.runtime.registry import one_of
 
@@ -295,16 +295,22 @@ class Refine(Section):
 
 
 class Geff(Section):
-    """GEFF's numbers (`dlcr.evaluation.geff.GeffParameters`): the least detection scores of a face that counts and the
-    least cosine with which a query joins the gallery; the weight `alpha` of the Re-ID model against the face; what a
-    query becomes a further sample of.
+    """The numbers of `dlcr.evaluation.geff`; the defaults are those that the public code gives for LTCC (bar371/GEFF).
+
+    enrichment_detection   a face with a lower detection score counts as none, in enrichment
+    enrichment_similarity  the least cosine of two faces for which a query joins the gallery, above 0: the cosine with a
+                           face that is missing
+    inference_detection    as enrichment_detection, in the final score
+    alpha                  the weight of the Re-ID model; 1 - alpha is that of faces
+    attach                 what a query becomes a further sample of: the gallery "image" with the nearest face, or its
+                           "subject", all of whose images it may then stand for
     """
 
-    enrichment_detection: Share
-    enrichment_similarity: Annotated[float, Field(gt=0, le=1)]
-    inference_detection: Share
-    alpha: Share
-    attach: Literal["subject", "image"]
+    enrichment_detection: Share = 0.8
+    enrichment_similarity: Annotated[float, Field(gt=0, le=1)] = 0.5
+    inference_detection: Share = 0.7
+    alpha: Share = 0.75
+    attach: Literal["subject", "image"] = "image"
 
 
 class Evaluation(Section):
@@ -321,68 +327,44 @@ class Evaluation(Section):
     rerank: bool = False
 
 
-class Stages(Section):
-    """A model's evaluations in Table 3: of its baseline, trained with the generated data but without progressive
-    learning (stage 1), and with progressive learning, whose refined ranking counts (stages 1 and 2, Sec. 10).
-    """
-
-    baseline: Place
-    stage_1: Place
-    stage_2: Place
-
-
-class Ranking(Section):
-    """An evaluation, and which of its rankings."""
+class Row(Section):
+    """A row of a table: an evaluation, and which of its rankings; a name alone stands for the plain one."""
 
     evaluation: Place
-    kind: Literal["plain", "refined", "reranked"]
+    kind: Literal["plain", "refined", "reranked"] = "plain"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_name(cls, given: object) -> object:
+        return {"evaluation": given} if isinstance(given, str) else given
 
 
 class Report(Section):
-    """Which evaluation is which row of a table, by the row's name; evaluations of a run with ablations are written
-    NAME/ABLATION.
+    """What the report shows.
 
-    mark: `smoke` where scores mean nothing. t1: datasets, and the set that was generated for each. t2: by dataset, its
-    methods. t4: by model, the datasets that it was not trained on. a8: by K. guidance: generated without and with a
-    discriminator. ways: the sets of Fig. 1. `bootstrap` is the number of resamples behind every interval.
+    mark: `smoke` where scores mean nothing. dataset and samples: whose images and variants are pictured. bootstrap: the
+    number of resamples behind every interval. datasets: those of Table 1, and the set that was generated for each.
+    ways: the sets of Fig. 1. tables: by table and row the evaluation; evaluations of a run with ablations are written
+    NAME/ABLATION. Which tables and rows there are says `dlcr.reporting.tables`.
     """
 
     mark: Literal["measured", "smoke"]
     dataset: Name
     samples: Name
     bootstrap: Positive
-    t1: dict[Name, Name]
-    t2: dict[Name, dict[str, Ranking]]
-    t3: dict[str, Stages]
-    t4: dict[str, dict[Name, Ranking]]
-    a1: dict[str, Place]
-    a3: dict[str, Place]
-    a4: dict[str, Place]
-    a5: dict[str, Place]
-    a8: dict[str, Place]
-    ccfa: dict[str, Place]
-    guidance: dict[Literal["without", "with"], Place]
-    combinations: dict[str, Ranking]
-    ways: dict[Literal["colour", "standard", "inpainting"], Name]
+    datasets: dict[Name, Name] = {}
+    ways: dict[Literal["colour", "standard", "inpainting"], Name] = {}
+    tables: dict[Name, dict[str, Row]] = {}
 
-    def tables(self) -> dict[str, dict[str, str]]:
-        """By table, and in it by the key of the row, the evaluations that it shows."""
-        return {
-            "t2": _evaluations(self.t2),
-            "t3": {
-                f"{model}.{which}": name for model, item in self.t3.items() for which, name in item.model_dump().items()
-            },
-            "t4": _evaluations(self.t4),
-            **{table: getattr(self, table) for table in ("a1", "a3", "a4", "a5", "a8", "ccfa", "guidance")},
-            "combinations": {f"{row}.evaluation": item.evaluation for row, item in self.combinations.items()},
-        }
+    def row(self, place: str) -> Row | None:
+        """The row of a place TABLE/ROW, None if the profile does not fill it."""
+        table, _, key = place.partition("/")
+        return self.tables.get(table, {}).get(key)
 
-
-def _evaluations(rows: dict[str, dict[str, Ranking]]) -> dict[str, str]:
-    """The evaluations of a table with rows within rows, by their keys in params.yaml."""
-    return {
-        f"{outer}.{key}.evaluation": item.evaluation for outer, items in rows.items() for key, item in items.items()
-    }
+    def evaluation(self, place: str) -> str | None:
+        """The evaluation behind a row, None if the profile does not fill it."""
+        row = self.row(place)
+        return row and row.evaluation
 
 
 class Items(Section):
@@ -402,10 +384,12 @@ class Items(Section):
 class Params(Items):
     """The whole of params.yaml.
 
+    `defaults`: what YAML's `<<` puts into items, as DVC's templates have no defaults; nothing else reads it.
     `private` lists items whose outputs are `push: false` in DVC: datasets that may not be redistributed, and all that
     is made from them. `load_params` puts them into the other sections too.
     """
 
+    defaults: dict[str, dict[str, Any]] = {}
     private: Items
     k: Positive
     seed: int
@@ -423,6 +407,30 @@ class Params(Items):
     refine: Refine
     geff: Geff
     report: Report
+
+    def evaluation(self, place: str) -> Evaluation:
+        """The evaluation at a place, NAME or NAME/ABLATION."""
+        return self.evaluations[place.partition("/")[0]]
+
+    def is_private(self, section: str, name: str) -> bool:
+        """Whether an item may not be passed on: it, or something that it is made from, is in `private`.
+
+        `name` as other items write it: a query set by its folder, an imported set as one of `generated`, an evaluation
+        also with its ablation.
+        """
+        waiting, seen = [(section, name)], set()
+        while waiting:
+            section, name = waiting.pop()
+            name = name.removeprefix("queries-" if section == "queries" else "").partition("/")[0]
+            section = "imported" if section == "generated" and name in self.imported else section
+            if (section, name) in seen or section not in Items.model_fields:
+                continue
+            if name in getattr(self.private, section):
+                return True
+            seen.add((section, name))
+            item = getattr(self, section).get(name)
+            waiting += [(target, getattr(item, field)) for field, target in REFERENCES.get(section, {}).items() if item]
+        return False
 
 
 def load_params(path: str | Path = "params.yaml") -> Params:
@@ -454,7 +462,9 @@ def load_params(path: str | Path = "params.yaml") -> Params:
 
 def file_content(params: Params) -> dict[str, Any]:
     """The parameters as params.yaml holds them: every item in one place, defaults written out."""
-    return params.model_dump(mode="json", exclude={section: set(names) for section, names in params.private})
+    return params.model_dump(
+        mode="json", exclude={"defaults": True} | {key: set(names) for key, names in params.private}
+    )
 
 
 def evaluation_places(params: Params, items: dict[str, dict[str, Section]] | None = None) -> dict[str, Evaluation]:
@@ -471,7 +481,7 @@ def evaluation_places(params: Params, items: dict[str, dict[str, Section]] | Non
 
 def training_modes(params: Params, places: Iterable[str]) -> list[str]:
     """The modes of the runs behind these evaluations, sorted; `none`, training without generated data, left out."""
-    modes = {params.runs[params.evaluations[place.partition("/")[0]].run].mode for place in places}
+    modes = {params.runs[params.evaluation(place).run].mode for place in places}
     return sorted(modes - {"none"})
 
 
@@ -590,19 +600,16 @@ def _broken_references(params: Params) -> list[str]:
             f"parse.max_area: expected more than min_area ({params.parse.min_area}), found {params.parse.max_area}"
         )
     sections["evaluations"] = set(evaluation_places(params, items))
-    for table, rows in params.report.tables().items():
-        for row, name in rows.items():
-            check(f"report.{table}.{row}", name, "evaluations")
+    for table, rows in params.report.tables.items():
+        for key, row in rows.items():
+            check(f"report.tables.{table}.{key}", row.evaluation, "evaluations")
     check("report.dataset", params.report.dataset, "datasets")
     check("report.samples", params.report.samples, "generated")
-    for dataset, generated in params.report.t1.items():
-        check(f"report.t1.{dataset}", dataset, "datasets")
-        check(f"report.t1.{dataset}", generated, "generated")
+    for dataset, generated in params.report.datasets.items():
+        check(f"report.datasets.{dataset}", dataset, "datasets")
+        check(f"report.datasets.{dataset}", generated, "generated")
     for way, generated in params.report.ways.items():
         check(f"report.ways.{way}", generated, "generated")
-    for table in ("t2", "t4"):
-        for dataset in {"t2": params.report.t2, "t4": {d: 0 for row in params.report.t4.values() for d in row}}[table]:
-            check(f"report.{table}.{dataset}", dataset, "datasets")
     return problems
 
 

@@ -17,14 +17,14 @@ import torch
 import typer
 from torch import Tensor
 
-import dlcr.inpainting
 from dlcr.data import Generated, load_manifest, open_generated, open_images
 from dlcr.data.shards import checksum
 from dlcr.inpainting import Expander
 from dlcr.inpainting.discriminator import save_discriminator, scores, train_discriminator
 from dlcr.params import load_params, lookup
 from dlcr.runtime import determinism, timing
-from dlcr.runtime.checkpoint import code_hash, model_fingerprint
+from dlcr.runtime.checkpoint import model_fingerprint
+from dlcr.runtime.code import code_of
 from dlcr.runtime.files import write_json
 from dlcr.runtime.progress import progress
 from dlcr.runtime.stage import run_stage
@@ -52,7 +52,7 @@ def main(name: str) -> None:
     model = {"model": params.models.inpainter, "size": params.inpaint.size, "dtype": params.inpaint.dtype}
     key = key_of(
         {
-            "code": code_hash(dlcr.inpainting),
+            "code": code_of(Expander, train_discriminator),
             "discriminate": params.discriminate.model_dump(),
             "sampler": model | {"model": model_fingerprint(model["model"]), "size": list(model["size"])},
             "seed": params.seed,

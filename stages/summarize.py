@@ -18,7 +18,6 @@ from pathlib import Path
 import pandas as pd
 import typer
 
-import dlcr.prompts
 from dlcr.params import Summarize, load_params, lookup
 from dlcr.prompts import (
     Outfit,
@@ -31,7 +30,8 @@ from dlcr.prompts import (
 )
 from dlcr.prompts.tables import read_descriptions, read_descriptions_by_image, write_texts
 from dlcr.runtime import determinism, timing
-from dlcr.runtime.checkpoint import code_hash, model_fingerprint
+from dlcr.runtime.checkpoint import model_fingerprint
+from dlcr.runtime.code import code_of
 from dlcr.runtime.progress import progress
 from dlcr.runtime.seeds import seed_of
 from dlcr.runtime.stage import run_stage
@@ -48,7 +48,7 @@ def main(name: str) -> None:
     determinism.set_up()
     start = time.monotonic()
     model = None if entry.source == "vlm" else model_fingerprint(params.models.summarizer)
-    identity = {"model": model, "settings": params.summarize.model_dump(), "code": code_hash(dlcr.prompts)}
+    identity = {"model": model, "settings": params.summarize.model_dump(), "code": code_of(summarize, random_outfits)}
     kept = checkpoint_dir(key_of({"stage": "summarize", "name": name, **identity}))
     resumed = kept.is_dir()
     if entry.source == "vlm":

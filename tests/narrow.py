@@ -5,16 +5,16 @@ from dlcr.params import REFERENCES
 
 def show_only(params: dict, evaluation: str) -> None:
     """Let the report of params.yaml's content show one evaluation, as rows 1 and 5 of Table A1, and nothing else."""
-    params["report"] |= _no_tables(params) | {"a1": {"1": evaluation, "5": evaluation}}
+    params["report"] |= {"datasets": {}, "ways": {}, "tables": {"a1": {"1": evaluation, "5": evaluation}}}
 
 
 def keep_rows(params: dict, a1: list[str], generated: list[str]) -> None:
     """Let the report of params.yaml's content show these rows of Table A1, and nothing be made but what they need, the
     samples and these generated sets.
     """
-    rows = {row: params["report"]["a1"][row] for row in a1}
-    params["report"] |= _no_tables(params) | {"a1": rows}
-    needed = {("evaluations", name) for name in rows.values()}
+    rows = {key: params["report"]["tables"]["a1"][key] for key in a1}
+    params["report"] |= {"datasets": {}, "ways": {}, "tables": {"a1": rows}}
+    needed = {("evaluations", row if isinstance(row, str) else row["evaluation"]) for row in rows.values()}
     needed |= {("generated", name) for name in (params["report"]["samples"], *generated)}
     found: set[tuple[str, str]] = set()
     while needed:
@@ -26,7 +26,3 @@ def keep_rows(params: dict, a1: list[str], generated: list[str]) -> None:
             needed |= {(target, item[field])} - found
     for section in REFERENCES:
         params[section] = {name: item for name, item in params[section].items() if (section, name) in found}
-
-
-def _no_tables(params: dict) -> dict:
-    return {name: {} for name, rows in params["report"].items() if isinstance(rows, dict)}

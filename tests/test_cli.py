@@ -24,9 +24,10 @@ def test_targets_of_tables(
     monkeypatch.chdir(tmp_path)
     text = (repository / "profiles" / f"{profile}.yaml").read_text()
     Path("params.yaml").write_text(text)
-    report = yaml.safe_load(text)["report"]
-    for tables in (["A1"], ["a5", "A8" if report["a8"] else "a1"], ["a1", "a1"]):
-        names = {name for table in tables for name in report[table.lower()].values()}
+    report = yaml.safe_load(text)["report"]["tables"]
+    for tables in (["A1"], ["a5", "A8" if "a8" in report else "a1"], ["a1", "a1"]):
+        rows = [row for table in tables for row in report[table.lower()].values()]
+        names = {row if isinstance(row, str) else row["evaluation"] for row in rows}
         printed = CliRunner().invoke(app, ["targets", *tables]).output.splitlines()
         assert printed == sorted(f"{stage}@{name}" for name in names)
         assert len(printed) > 1
@@ -35,9 +36,9 @@ def test_targets_of_tables(
 @pytest.mark.parametrize(
     ("tables", "params", "printed", "message"),
     [
-        (["a11"], {}, "no-such-table-a11", "no table 'a11' in params.yaml's report; it has t2, t3, t4, a1, a3"),
+        (["a11"], {}, "no-such-table-a11", "no table 'a11' in the report; it has t2, t3, t4, a1, a3"),
         (["a1", "A11"], {}, "no-such-table-a1-a11", "no table 'A11'"),
-        ([], {}, "no-such-table", "name a table of params.yaml's report; it has t2"),
+        ([], {}, "no-such-table", "name a table of the report; it has t2"),
         (["--all"], {}, "no-such-table-all", "no table '--all'"),
         (["$(x); *"], {}, "no-such-table-x", "no table '$(x); *'"),
         (["a3"], {}, "no-such-table-a3", "table 'a3' has no rows in params.yaml's report"),
@@ -95,7 +96,7 @@ def test_a_mistyped_table_runs_nothing(repository: Path, tmp_path: Path) -> None
     process = start(tmp_path, "sh", "-c", "dvc repro $(dlcr targets a11)")
     printed, _ = process.communicate()
     assert process.returncode != 0
-    assert "no table 'a11' in params.yaml's report" in printed
+    assert "no table 'a11' in the report" in printed
     assert "'no-such-table-a11' not found" in printed
     program = tmp_path / "venv" / "bin" / "dlcr"  # one that cannot start, and says nothing
     program.parent.mkdir(parents=True)

@@ -1,67 +1,21 @@
-"""containers/run and containers/build: the command line that each engine gets, and what mistakes say.
+"""containers/run: the command line that each engine gets, and what mistakes say.
 
 The engines here are programs that print what they were asked; `test_container_engines.py` runs a real one.
 """
 
-import hashlib
 import os
 import shutil
 import subprocess
-import tomllib
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
-import yaml
+from engines import IMAGES, root, run
 from pydantic import TypeAdapter, ValidationError
 
 from dlcr.params import Name
 
-IMAGES = {"vision": "sha256:" + 32 * "ab", "reid": "sha256:" + 32 * "cd", "report": None}
-ENGINE = """#!/bin/sh
-case "$1 $2" in
-  "image inspect") case "$*" in
-    *RootFS*) test -e {folder}/same && echo same || echo "$*" ;; *Size*) echo 12000000 ;; *Id*) cat {folder}/id ;; esac
-    test ! -e {folder}/none ;;
-  info*) cat {folder}/info ;;
-  build*) printf '%s\\n' "$@" >> {folder}/built; eval "cp -r \\"\\${{$#}}\\" {folder}/context" ;;
-  *) printf '%s\\n' "$@"; env | sed -n 's/^\\(APPTAINERENV_[A-Z_]*\\)=.*/\\1/p' | sort ;;
-esac
-"""
-
-
-@pytest.fixture
-def root(repository: Path, tmp_path: Path) -> Path:
-    """A repository with the scripts and two recorded images; the GPU's device is looked for in its folder `devices`."""
-    root = tmp_path.resolve() / "dlcr"
-    shutil.copytree(repository / "containers", root / "containers", ignore=shutil.ignore_patterns("images.yaml"))
-    script = root / "containers" / "run"
-    text = script.read_text()
-    assert "/dev/nvidiactl" in text
-    script.write_text(text.replace("/dev/nvidiactl", str(root / "devices")))
-    shutil.copy(repository / "constraints.txt", root)
-    (root / "containers" / "images.yaml").write_text(yaml.safe_dump(IMAGES, sort_keys=False))
-    return root
-
-
-def run(root: Path, *words: str, script: str = "run", **environment: str | None) -> subprocess.CompletedProcess:
-    """Runs a script in `root` with engines that print what they are asked, a word a line."""
-    programs = root.parent / "programs"
-    programs.mkdir(exist_ok=True)
-    for name in ("docker", "podman", "apptainer"):
-        (programs / name).write_text(ENGINE.format(folder=programs))
-        (programs / name).chmod(0o755)
-    for name, text in {"info": "[name=seccomp]", "id": "ef" * 32}.items():
-        if not (programs / name).exists():
-            (programs / name).write_text(text)
-    given = {"HOME": str(root.parent / "home"), "PATH": f"{programs}:{os.environ['PATH']}", **environment}
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("DLCR_", "HF_", "OMP_", "RAY_"))}
-    kept.pop("XDG_CONFIG_HOME", None)
-    return subprocess.run(
-        [root / "containers" / script, *words],
-        cwd=root, env={name: value for name, value in (kept | given).items() if value is not None},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+__all__ = ["root"]  # a fixture
 
 
 def words_of(result: subprocess.CompletedProcess) -> list[str]:
@@ -304,127 +258,3 @@ def test_a_recorded_image_that_is_not_here(root: Path) -> None:
     result = run(root, "vision", "true", DLCR_ENGINE="podman")
     assert result.returncode == 1
     assert f"is not on this machine ({IMAGES['vision']})" in result.stderr
-
-
-# --- containers/build
-
-
-@pytest.fixture
-def built(root: Path) -> Path:
-    """What the engine was asked, a word a line."""
-    (root / "wheels").mkdir()
-    (root / "wheels" / "some.whl").touch()
-    (root / "cert.pem").write_text("certificate")
-    result = run(
-        root, "vision", script="build", DLCR_ENGINE="podman", BASE_IMAGE="debian", PIP_CERT=str(root / "cert.pem"),
-        PIP_FIND_LINKS=str(root / "wheels"), PIP_INDEX_URL="https://user:password@index.example", TORCH_INDEX=None,
-        PIP_EXTRA_INDEX_URL=None,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
-    assert f"vision: sha256:{32 * 'ef'}, 12 MB, recorded" in result.stdout
-    return root.parent / "programs"
-
-
-def test_command_line_of_a_build(root: Path, built: Path) -> None:
-    words = (built / "built").read_text().splitlines()
-    hashed = hashlib.sha256((root / "containers/install").read_bytes() + (root / "constraints.txt").read_bytes())
-    hashed.update(b"some.whl\n")
-    assert words[:4] == ["build", "--network", "host", "--file"]
-    assert words[5:-1] == [
-        "--build-arg", "REVISION=unknown-changed", "--build-arg", f"CONSTRAINTS={hashed.hexdigest()}",
-        "--timestamp", "315532800", "--build-arg", "BASE_IMAGE=debian", "--target", "vision", "--tag", "dlcr-vision",
-    ]  # fmt: skip
-
-
-def test_how_pip_reaches_packages_is_mounted_and_no_argument(built: Path) -> None:
-    assert "password" not in (built / "built").read_text()
-    context = built / "context"
-    names = sorted(path.name for path in context.iterdir())
-    assert names == ["Dockerfile", "cert.pem", "constraints.txt", "install", "pip.conf", "wheels"]
-    assert (context / "wheels" / "some.whl").is_file()
-    assert (context / "pip.conf").read_text().splitlines() == [
-        "[global]", "index-url = https://user:password@index.example", "cert = /mnt/cert.pem",
-        "find-links = /mnt/wheels",
-    ]  # fmt: skip
-
-
-def test_one_image_is_recorded_and_the_others_stay(root: Path, built: Path) -> None:
-    recorded = yaml.safe_load((root / "containers" / "images.yaml").read_text())
-    assert recorded == IMAGES | {"vision": "sha256:" + 32 * "ef"}
-    assert sorted(path.name for path in (root / "containers").iterdir() if "part" in path.name) == []
-
-
-def test_an_image_with_the_same_files_stays_as_recorded(root: Path, built: Path) -> None:
-    """Only the commit in its label is another: nothing that a stage could see."""
-    before = (root / "containers" / "images.yaml").read_bytes()
-    (built / "id").write_text(32 * "99")
-    (built / "same").touch()
-    again = run(root, "vision", script="build", DLCR_ENGINE="podman", PIP_CERT=None, PIP_FIND_LINKS=None)
-    assert "vision: the same files as sha256:efef" in again.stdout
-    assert (root / "containers" / "images.yaml").read_bytes() == before
-
-
-def test_the_revision_is_the_commit_that_changed_an_image(root: Path) -> None:
-    git = ["git", "-C", str(root), "-c", "user.name=test", "-c", "user.email=test@example.org"]
-
-    def commit() -> str:
-        subprocess.run([*git, "add", "--all"], check=True)
-        subprocess.run([*git, "commit", "--quiet", "--message", "one"], check=True)
-        return subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-
-    def revision() -> str:
-        (root.parent / "programs" / "built").unlink(missing_ok=True)
-        run(root, "vision", script="build", DLCR_ENGINE="podman", PIP_CERT=None, PIP_FIND_LINKS=None)
-        words = (root.parent / "programs" / "built").read_text().splitlines()
-        return next(word for word in words if word.startswith("REVISION=")).removeprefix("REVISION=")
-
-    subprocess.run([*git, "init", "--quiet"], check=True)
-    first = commit()
-    assert revision() == first
-    (root / "code.py").write_text("1")
-    assert commit() != first
-    assert revision() == first
-    with (root / "constraints.txt").open("a") as file:
-        file.write("more==1\n")
-    assert revision() == f"{first}-changed"
-    assert commit() == revision()
-
-
-@pytest.mark.parametrize(
-    ("words", "environment", "message"),
-    [
-        ([], {}, "DLCR_ENGINE=none builds no images; expected docker or podman"),
-        ([], {"DLCR_ENGINE": "apptainer"}, "apptainer runs what these built"),
-        (["base"], {"DLCR_ENGINE": "podman"}, "unknown target 'base'"),
-        ([], {"DLCR_ENGINE": "podman", "PIP_FIND_LINKS": "/no/folder"}, "/no/folder: expected a folder of wheels"),
-    ],
-)
-def test_mistakes_of_a_build(root: Path, words: list[str], environment: dict, message: str) -> None:
-    before = (root / "containers" / "images.yaml").read_bytes()
-    result = run(root, *words, script="build", **environment)
-    assert result.returncode == 2
-    assert message in result.stderr
-    assert (root / "containers" / "images.yaml").read_bytes() == before
-
-
-def test_every_dependency_of_the_package_is_in_an_image(repository: Path) -> None:
-    """What pyproject.toml asks for, and its extras for stages, stands in the Dockerfile once more: by family."""
-    project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
-    extras = project["optional-dependencies"]
-    asked = [*project["dependencies"], *extras["onnx"], *extras["faces"], *extras["ray"]]
-    installed = (repository / "containers" / "Dockerfile").read_text().replace("\\", " ").split()
-    assert {word.split(">")[0] for word in asked} <= set(installed)
-
-
-def test_every_documented_command_is_run_somewhere(repository: Path) -> None:
-    page = (repository / "docs" / "containers.md").read_text()
-    commands = {line[2:].split("  ")[0] for line in page.splitlines() if line.startswith("$ ")}
-    assert commands == {  # all by test_container_engines.py
-        "export DLCR_ENGINE=podman",
-        "make images",
-        "dlcr doctor",
-        "dvc repro",
-        "BASE_IMAGE=$(containers/debian-base) make images",
-        "podman save --output vision.tar $(sed -n 's/^vision: //p' containers/images.yaml)",
-        "podman load --input vision.tar",
-    }

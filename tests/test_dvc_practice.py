@@ -86,7 +86,7 @@ def test_going_back_makes_nothing_again(clone: Path) -> None:
 @pytest.mark.usefixtures("back")
 def test_the_benchmark_measures_a_grid_with_nothing_to_do(clone: Path, tmp_path: Path) -> None:
     """Its times are not tested; that it takes no grid with work left is."""
-    measure = ("python", "benchmarks/pipeline.py", "--rounds", "1", "--out", str(tmp_path / "pipeline.json"))
+    measure = ("python", "-m", "benchmarks.pipeline", "--rounds", "1", "--out", str(tmp_path / "pipeline.json"))
     command(clone, *measure)
     measured = json.loads((tmp_path / "pipeline.json").read_text())
     assert [row["name"] for row in measured["rows"][::2]] == ["dvc repro, nothing to do", "dvc status, nothing to do"]

@@ -105,11 +105,11 @@ def narrow(params: dict, repository: Path) -> dict:
     items = params["evaluations"].items()
     params["evaluations"] = {name: item for name, item in items if item["run"] in params["runs"]}
     params["discriminators"] = {}
-    params["report"] |= {"a3": {}, "a4": {}, "a8": {}, "guidance": {}, "bootstrap": 20, "mark": "smoke"}
-    params["report"]["a1"] = {"1": "baseline", "5": "progressive", "6": "progressive"}
-    params["report"]["t3"]["CAL"]["stage_1"] = "progressive"
-    params["report"]["a5"] = {"progressive": "progressive"}
-    params["report"]["ways"] = {"inpainting": "inpainting"}
+    tables = {name: params["report"]["tables"][name] for name in ("t2", "t3", "t4", "combinations")}
+    tables["a1"] = {"1": "baseline", "5": "progressive", "6": {"evaluation": "progressive", "kind": "refined"}}
+    tables["t3"]["CAL/stage 1"] = "progressive"
+    tables["a5"] = {"progressive": "progressive"}
+    params["report"] |= {"tables": tables, "ways": {"inpainting": "inpainting"}, "bootstrap": 20, "mark": "smoke"}
     return params
 
 

@@ -15,7 +15,7 @@ PROFILES = ["minicc", "smoke", "paper", "prcc-models", *DATASETS]
 @pytest.mark.parametrize("profile", PROFILES)
 def test_profiles_are_valid(repository: Path, profile: str) -> None:
     params = load_params(repository / "profiles" / f"{profile}.yaml")
-    baseline = params.runs[params.evaluations[params.report.a1["1"]].run]
+    baseline = params.runs[params.evaluation(params.report.evaluation("a1/1")).run]
     assert (baseline.dataset, baseline.mode) == (params.report.dataset, "none")
 
 
@@ -65,10 +65,12 @@ def test_training_recipes_of_cal(repository: Path) -> None:
 def test_stage_1_is_the_data_and_stage_2_progressive_learning(repository: Path, profile: str) -> None:
     """Table 3 (Sec. 10): a model without generated data, with it, and with progressive learning and refinement."""
     params = load_params(repository / "profiles" / f"{profile}.yaml")
-    for model, stages in params.report.t3.items():
+    for model in {key.split("/")[0] for key in params.report.tables.get("t3", {})}:
         if (profile, model) == ("smoke", "GEFF"):
             continue  # one evaluation stands for all three
-        found = [params.evaluations[place.split("/")[0]] for place in (stages.baseline, stages.stage_1, stages.stage_2)]
+        rows = [params.report.row(f"t3/{model}/{stage}") for stage in ("baseline", "stage 1", "stage 1 + 2")]
+        assert [row.kind for row in rows] == ["plain", "plain", "refined"]
+        found = [params.evaluation(row.evaluation) for row in rows]
         runs = [params.runs[item.run] for item in found]
         assert [run.mode for run in runs] == ["none", "paired", "progressive"], model
         assert {(item.dataset, item.faces) for item in found} == {(params.report.dataset, found[0].faces)}
@@ -81,7 +83,7 @@ def test_stage_1_is_the_data_and_stage_2_progressive_learning(repository: Path, 
 def test_no_profile_refines_table_4(repository: Path, profile: str) -> None:
     """The paper names no refinement there."""
     params = load_params(repository / "profiles" / f"{profile}.yaml")
-    assert {item.kind for rows in params.report.t4.values() for item in rows.values()} <= {"plain"}
+    assert {row.kind for row in params.report.tables.get("t4", {}).values()} <= {"plain"}
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -95,7 +97,7 @@ def test_every_model_of_tables_3_has_the_papers_size_and_batch(repository: Path)
     """Sec. 4: 384x192, and batches of 32, which pairs make 64."""
     params = load_params(repository / "profiles" / "prcc-models.yaml")
     recipes = [params.train[run.model] for run in params.runs.values()]
-    assert len(params.report.t3) == 7
+    assert len(params.report.tables["t3"]) == 3 * 7
     assert {(recipe.size, recipe.identities, recipe.images) for recipe in recipes} == {((384, 192), 4, 8)}
 
 
@@ -108,7 +110,7 @@ def test_profile_prcc_models_shares_its_items_with_prcc(repository: Path) -> Non
         for name in prcc[section].keys() & models[section].keys():
             assert prcc[section][name] == models[section][name], (section, name)
     assert {"baseline", "paired", "progressive"} <= prcc["runs"].keys() & models["runs"].keys()
-    parts = {"private", "report", "train", *Items.model_fields}
+    parts = {"defaults", "private", "report", "train", *Items.model_fields}
     assert {key: prcc[key] for key in prcc.keys() - parts} == {key: models[key] for key in models.keys() - parts}
 
 
@@ -117,11 +119,12 @@ def test_the_documents_concatenated_sweep_of_k_is_valid(repository: Path, tmp_pa
     text = (repository / "docs" / "training.md").read_text().split("## K with concatenated data")[1]
     lines = yaml.safe_load(text.split("```yaml")[1].split("```")[0])
     content = yaml.safe_load((repository / "profiles" / "prcc.yaml").read_text())
+    content["report"]["tables"] |= lines.pop("report")["tables"]
     for section, items in lines.items():
         content[section] |= items
     params = load_params(written(tmp_path, content))
     assert params.runs["concat-2"].k == 2
-    assert training_modes(params, params.report.a8.values()) == ["concat"]
+    assert training_modes(params, [row.evaluation for row in params.report.tables["a8"].values()]) == ["concat"]
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
@@ -133,7 +136,7 @@ def test_profile_paper_holds_the_items_of_every_dataset(repository: Path, datase
     for section in ("train", *Items.model_fields):
         assert single[section].items() <= paper[section].items()
         assert single["private"].get(section, {}).items() <= paper["private"].get(section, {}).items()
-    parts = {"private", "report", "train", *Items.model_fields}
+    parts = {"defaults", "private", "report", "train", *Items.model_fields}
     assert {key: single[key] for key in single.keys() - parts} == {key: paper[key] for key in paper.keys() - parts}
 
 
@@ -239,7 +242,10 @@ def written(folder: Path, content: dict) -> Path:
         ("quality.min_seam", 1.5, "quality.min_seam: "),
         ("parse.max_area", 0.005, "parse.max_area: expected more than min_area (0.01), found 0.005"),
         ("inpaint.size", [96, 0], "inpaint.size.1: "),
-        ("report.a1.5", "fast", "report.a1.5: no evaluations named 'fast'"),
+        ("report.tables.a1.5", "fast", "report.tables.a1.5: no evaluations named 'fast'"),
+        ("report.tables.a1.5", {"evaluation": "ccfa"}, "report.tables.a1.5: no evaluations named 'ccfa'"),
+        ("report.tables.a1.5", {"evaluation": "paired", "kind": "best"}, "report.tables.a1.5.kind: "),
+        ("report.datasets.mars", "none", "report.datasets.mars: no datasets named 'mars'"),
         ("private.runs", None, "private.runs: "),
         (
             "private.outfits.mine",

@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 from diffusers import UNet2DConditionModel
 
-from benchmarks import generation
 from benchmarks.device.inpaint import TRAIN, inputs, sizes
 from benchmarks.device.results import Results, median_seconds, synchronize
+from benchmarks.generation import models
 from dlcr.inpainting.diffusion import load_inpainter, prepare, sample
 
 BATCH, STEPS = 8, 10
@@ -31,7 +31,7 @@ def run(results: Results, tiny: bool) -> None:
     backend = "eager" if tiny else "inductor"
     expected: list[torch.Tensor] = []
     with tempfile.TemporaryDirectory() as name:
-        generation.save_stable_diffusion(Path(name), tiny)
+        models.save_stable_diffusion(Path(name), tiny)
         for way in WAYS:
             results.case(
                 f"compiled: {way}, {size[0]}x{size[1]}, {steps} steps, batch {batch}",

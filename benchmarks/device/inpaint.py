@@ -9,8 +9,9 @@ import torch
 from diffusers import StableDiffusionInpaintPipeline
 from PIL import Image
 
-from benchmarks import generation
 from benchmarks.device.results import Results, median_seconds
+from benchmarks.generation import models
+from benchmarks.generation.work import made_up
 from dlcr.inpainting.diffusion import decode, embed, load_inpainter, prepare, sample
 
 BATCHES, QUERY_BATCHES, TINY = (1, 4, 8, 16, 32), (1, 8, 32, 64), (2,)
@@ -21,7 +22,7 @@ TRAIN, QUERIES = ((768, 256), 50), ((384, 128), 10)  # (height, width) and steps
 def run(results: Results, tiny: bool) -> None:
     """The sweep over batches at the size of training images, memory formats, and the sweep at the queries' size."""
     with tempfile.TemporaryDirectory() as name:
-        generation.save_stable_diffusion(Path(name), tiny)
+        models.save_stable_diffusion(Path(name), tiny)
         pipeline = load_inpainter(name, "bfloat16")
     size, steps = sizes(TRAIN, tiny)
     for batch in TINY if tiny else BATCHES:
@@ -75,7 +76,7 @@ def inputs(
     pipeline: StableDiffusionInpaintPipeline, batch: int, size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray, torch.Tensor, torch.Tensor, list[int]]:
     """So many made-up images and masks, embedded texts, the empty text, and seeds."""
-    images = [Image.fromarray(image).resize((size[1], size[0])) for image in generation.made_up(batch)]
+    images = [Image.fromarray(image).resize((size[1], size[0])) for image in made_up(batch)]
     masks = np.zeros((batch, *size), bool)
     masks[:, size[0] // 4 : -8, size[1] // 4 : -size[1] // 4] = True
     texts = torch.stack([embed(pipeline, f"Outfit {number}") for number in range(batch)])

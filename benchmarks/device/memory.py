@@ -12,8 +12,9 @@ from functools import partial
 import numpy as np
 import torch
 
+from benchmarks.common import ROOT
 from benchmarks.device.results import Results, forget_peaks
-from benchmarks.generation import ROOT, minicc_work
+from benchmarks.generation.work import minicc_work
 from dlcr.inpainting import Expander
 from dlcr.params import load_params
 from dlcr.parsing import load_parser, parse_clothes

@@ -1,4 +1,4 @@
-"""CAL at the paper's size and batch: 384x192, 64 images, in both precisions; the steps of `benchmarks/training.py`."""
+"""CAL at the paper's size and batch: 384x192, 64 images, in both precisions; the steps of `benchmarks.training`."""
 
 from benchmarks import training
 from benchmarks.device.results import Results

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import generation
 from benchmarks.device.results import Results, median_seconds
+from benchmarks.generation import models
+from benchmarks.generation.work import made_up
 from dlcr.parsing import Parser, load_parser, parse_clothes
 from dlcr.prompts import Describer, describe, load_describer
 
@@ -19,7 +20,7 @@ TOKENS, FEW = (32, 128), (2, 4)
 def run(results: Results, tiny: bool) -> None:
     """The parser's batches, then the describer's for each number of tokens."""
     with tempfile.TemporaryDirectory() as name:
-        generation.save_segformer(Path(name), tiny, torch.float32)  # as its authors saved it
+        models.save_segformer(Path(name), tiny, torch.float32)  # as its authors saved it
         parser = load_parser(name)
     for batch in TINY if tiny else PARSE:
         results.case(f"SegFormer-b2, batch {batch}", partial(parse, parser, batch))
@@ -33,15 +34,15 @@ def run(results: Results, tiny: bool) -> None:
 def open_describer(tiny: bool) -> Describer:
     """The model made in place, in float16: saved, it would be 14 GB. All else is that of a tiny one that was loaded."""
     with tempfile.TemporaryDirectory() as name:
-        generation.save_llava(Path(name), tiny=True)
+        models.save_llava(Path(name), tiny=True)
         describer = load_describer(name)
-    model, processor = generation.make_llava(tiny, torch.bfloat16 if tiny else torch.float16)
+    model, processor = models.make_llava(tiny, torch.bfloat16 if tiny else torch.float16)
     return replace(describer, model=model, processor=processor)
 
 
 def parse(parser: Parser, batch: int) -> dict:
     """Images/s of the parser, its image processor and the masks included."""
-    images = generation.made_up(2 * batch)
+    images = made_up(2 * batch)
     parse_clothes(parser, images, batch)
     found = median_seconds(partial(parse_clothes, parser, images, batch))
     return {"batch": batch, "images/s": len(images) / found["seconds"]} | found
@@ -49,7 +50,7 @@ def parse(parser: Parser, batch: int) -> dict:
 
 def answer(describer: Describer, batch: int, tokens: int) -> dict:
     """Images/s of answers of so many tokens."""
-    images = generation.made_up(batch)
-    describe(describer, images, generation.QUESTION, max_new_tokens=2)
-    found = median_seconds(partial(describe, describer, images, generation.QUESTION, max_new_tokens=tokens))
+    images = made_up(batch)
+    describe(describer, images, models.QUESTION, max_new_tokens=2)
+    found = median_seconds(partial(describe, describer, images, models.QUESTION, max_new_tokens=tokens))
     return {"batch": batch, "images/s": batch / found["seconds"], "tokens/s": batch * tokens / found["seconds"]} | found

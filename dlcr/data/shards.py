@@ -7,7 +7,8 @@ holds under b"dlcr" the fingerprint: JSON that says what made it. The same rows 
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -156,6 +157,15 @@ def decode_rgb(data: bytes, name: str) -> np.ndarray:
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, image)
     return np.array(image.convert("RGB"))
+
+
+def decode_readable(images: Iterable[tuple[str, bytes]]) -> dict[int, np.ndarray]:
+    """By place, those of (name, encoded image) that can be decoded, as of decode_rgb; the others are left out."""
+    found = {}
+    for place, (name, data) in enumerate(images):
+        with suppress(ValueError):
+            found[place] = decode_rgb(data, name)
+    return found
 
 
 def decode_grey(data: bytes, name: str) -> np.ndarray:

@@ -7,12 +7,9 @@ intervals and tests.
 
 from dlcr.evaluation.features import extract_features, extract_tracklet_features
 from dlcr.evaluation.geff import (
-    Faces,
-    GeffParameters,
     enrich,
     geff_blocks,
     geff_similarity,
-    geff_tracklets,
     refine_geff,
 )
 from dlcr.evaluation.labels import SETTINGS, Labels
@@ -24,8 +21,6 @@ from dlcr.evaluation.protocols import (
     joint_labels,
     junk_rule,
     single_shot,
-    tracklet_features,
-    tracklet_of,
 )
 from dlcr.evaluation.refinement import (
     Refined,
@@ -38,6 +33,7 @@ from dlcr.evaluation.refinement import (
     refine_similarity,
 )
 from dlcr.evaluation.reranking import rerank
+from dlcr.evaluation.sides import Faces, Side
 from dlcr.evaluation.statistics import Difference, Interval, bootstrap_interval, paired_difference
 
 __all__ = [
@@ -45,11 +41,11 @@ __all__ = [
     "TEST_SPLITS",
     "Difference",
     "Faces",
-    "GeffParameters",
     "Interval",
     "Labels",
     "Refined",
     "Scores",
+    "Side",
     "SingleShot",
     "Voters",
     "bootstrap_interval",
@@ -65,7 +61,6 @@ __all__ = [
     "find_voters",
     "geff_blocks",
     "geff_similarity",
-    "geff_tracklets",
     "joint_labels",
     "junk_rule",
     "paired_difference",
@@ -74,6 +69,4 @@ __all__ = [
     "refine_similarity",
     "rerank",
     "single_shot",
-    "tracklet_features",
-    "tracklet_of",
 ]

@@ -1,8 +1,8 @@
 """GEFF: a gallery enriched by faces, then Re-ID and faces combined, around any model (Arkushin et al., WACV 2024).
 
-    faces = Faces(scores, embeddings), Faces(...)  # of queries and gallery
-    similarity = geff_similarity(query, gallery, *faces, query_labels, gallery_labels, "cc")
-    scores = evaluate(similarity, query_labels, gallery_labels, "cc")
+    query, gallery = Side(features, labels, Faces(scores, embeddings)), Side(...)
+    similarity = geff_similarity(query, gallery, "cc")
+    scores = evaluate(similarity, query.labels, gallery.labels, "cc")
 
 A query whose face resembles a gallery face joins that gallery image, or all images of that person: others may then be
 recognised by the clothes that it shows (`enrich`). A gallery image is as near as itself or as the nearest of the
@@ -28,106 +28,34 @@ single gallery image (`attach="image"`), in CCVID and 42Street the person (`atta
 - There inference is also given a similarity threshold (.5) and a choice to leave out the same clothes. For single
   images neither is used, and neither exists here.
 - There PRCC's queries of both settings enrich the gallery together. Here those do that are given.
+- There CCVID's tracklets are scored frame by frame. Not here: CCVID's model is one of clips, which has no features of
+  frames, and the paper has GEFF on PRCC alone (Table 3).
 """
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from dlcr.evaluation.labels import Labels, by_subject, check_labels, check_setting, own_images
+from dlcr.evaluation.labels import check_labels, check_setting
 from dlcr.evaluation.metrics import prepare_both
 from dlcr.evaluation.refinement import Refined, refine_similarity
+from dlcr.evaluation.sides import Faces, Side
 from dlcr.evaluation.similarity import Features, blocks, check_columns, cosines, prepare
+from dlcr.params import Geff
 
 BLOCK_VALUES = 16_000_000  # similarities in a block: 128 MB
 BLOCK_ROWS = 256  # of a block at least: the gallery is normalised again for each
-ATTACH = ("subject", "image")
 
 
-@dataclass(frozen=True, eq=False)
-class Faces:
-    """The face of each of N images: detection scores float64 [N], from 0 to 1, and embeddings float [N, E].
-
-    Score 0 and a row of zeros: no face was found. Embeddings need not have length 1. ValueError if shapes don't fit, a
-    number isn't finite, a score is out of range, or only one of the two says that there is a face.
-    """
-
-    scores: np.ndarray
-    embeddings: np.ndarray
-
-    def __post_init__(self) -> None:
-        scores, embeddings = np.asarray(self.scores), np.asarray(self.embeddings)
-        if scores.ndim != 1 or scores.dtype.kind not in "fiu":
-            raise ValueError(f"Faces: scores must be numbers [N], got {scores.dtype} of shape {scores.shape}")
-        if embeddings.ndim != 2 or embeddings.dtype.kind not in "fiu" or len(embeddings) != len(scores):
-            raise ValueError(
-                f"Faces: embeddings must be numbers [{len(scores)}, E], got {embeddings.dtype} of shape "
-                f"{embeddings.shape}"
-            )
-        scores = scores.astype(np.float64)
-        if not ((scores >= 0) & (scores <= 1)).all():
-            raise ValueError("Faces: scores must lie between 0 and 1")
-        if not np.isfinite(embeddings).all():
-            raise ValueError("Faces: embeddings must be finite")
-        half = np.flatnonzero((scores > 0) != embeddings.any(axis=1))
-        if len(half):
-            raise ValueError(f"Faces: row {half[0]} must have a score and an embedding, or zeros in both")
-        object.__setattr__(self, "scores", scores)
-        object.__setattr__(self, "embeddings", embeddings)
-
-    def __len__(self) -> int:
-        return len(self.scores)
-
-    def take(self, rows: slice | np.ndarray) -> "Faces":
-        """The faces of some rows: a slice, or an integer or boolean index."""
-        return Faces(self.scores[rows], self.embeddings[rows])
+DEFAULT = Geff()
 
 
-@dataclass(frozen=True)
-class GeffParameters:
-    """Numbers of the method; defaults are those that the public code gives for LTCC. ValueError if out of range.
-
-    enrichment_detection   a face with a lower detection score counts as none, in enrichment
-    enrichment_similarity  the least cosine of two faces for which a query joins the gallery, above 0
-    inference_detection    as enrichment_detection, in the final score
-    alpha                  the weight of Re-ID; 1 - alpha is that of faces
-    attach                 what a query becomes a further sample of: the gallery "image" with the nearest face, or its
-                           "subject", all of whose images it may then stand for
-    """
-
-    enrichment_detection: float = 0.8
-    enrichment_similarity: float = 0.5
-    inference_detection: float = 0.7
-    alpha: float = 0.75
-    attach: str = "image"
-
-    def __post_init__(self) -> None:
-        for name in ("enrichment_detection", "enrichment_similarity", "inference_detection", "alpha"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"GeffParameters: {name} must lie between 0 and 1, got {getattr(self, name)}")
-        if self.enrichment_similarity == 0:
-            raise ValueError("GeffParameters: enrichment_similarity must be above 0, the cosine of missing faces")
-        if self.attach not in ATTACH:
-            raise ValueError(f"GeffParameters: attach must be one of {', '.join(ATTACH)}, got {self.attach!r}")
-
-
-DEFAULT = GeffParameters()
-
-
-def enrich(
-    query_faces: Faces,
-    gallery_faces: Faces,
-    query_labels: Labels,
-    gallery_labels: Labels,
-    setting: str = "cc",
-    parameters: GeffParameters = DEFAULT,
-) -> np.ndarray:
+def enrich(query: Side, gallery: Side, setting: str = "cc", parameters: Geff = DEFAULT) -> np.ndarray:
     """The gallery image whose face is nearest to each query's: int64 [Q]; -1: the query does not join the gallery.
 
     Left out for a query are gallery images of its camera and, in setting "cc", those with its clothes, whoever they
-    show; of equals the lowest index wins. `query_labels.subjects` is not used: nobody knows it yet. For the same reason
+    show; of equals the lowest index wins. `query.labels.subjects` is not used: nobody knows it yet. For the same reason
     "sc" leaves out cameras only, as other clothes mean other people where clothes are numbered by subject. There, too,
     leaving out the same clothes takes nothing but images of the query's own subject. So with attach="subject" it never
     makes a right choice out of a wrong one. With attach="image" it can help: it moves a query from an image that is
@@ -136,13 +64,13 @@ def enrich(
     ValueError if a length doesn't fit, something is empty or the setting is unknown.
     """
     check_setting(setting)
-    query, gallery = _faces(query_faces, gallery_faces, query_labels, gallery_labels, parameters.enrichment_detection)
-    best = np.empty(len(query), dtype=np.int64)
-    for rows in _slices(len(query), len(gallery)):
-        similarity = _cosines(query.exact(rows), gallery)
-        similarity[query_labels.cameras[rows, None] == gallery_labels.cameras] = -np.inf
+    faces, others = _faces(query, gallery, parameters.enrichment_detection)
+    best = np.empty(len(faces), dtype=np.int64)
+    for rows in _slices(len(faces), len(others)):
+        similarity = _cosines(faces.exact(rows), others)
+        similarity[query.labels.cameras[rows, None] == gallery.labels.cameras] = -np.inf
         if setting == "cc":
-            similarity[query_labels.clothes[rows, None] == gallery_labels.clothes] = -np.inf
+            similarity[query.labels.clothes[rows, None] == gallery.labels.clothes] = -np.inf
         found = similarity.argmax(axis=1)
         near = similarity[np.arange(len(found)), found] >= parameters.enrichment_similarity
         best[rows] = np.where(near, found, -1)
@@ -150,19 +78,11 @@ def enrich(
 
 
 def geff_blocks(
-    query: np.ndarray,
-    gallery: np.ndarray,
-    query_faces: Faces,
-    gallery_faces: Faces,
-    query_labels: Labels,
-    gallery_labels: Labels,
-    setting: str = "cc",
-    parameters: GeffParameters = DEFAULT,
-    variants: np.ndarray | None = None,
+    query: Side, gallery: Side, setting: str = "cc", parameters: Geff = DEFAULT, variants: np.ndarray | None = None
 ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-    """GEFF's similarities a block of queries at a time: their rows, float64 [B, G], and of their variants [B, l, G].
+    """GEFF's similarities, one block of queries at a time: their rows, float64 [B, G], and their variants' [B, l, G].
 
-    query [Q, D], gallery [G, D] and variants [Q, l, D] are Re-ID features, of any scale; without variants l is 0.
+    Features, and `variants` [Q, l, D], are those of the Re-ID model, of any scale; without variants l is 0.
     Inpainting leaves the face and takes nothing from the gallery: a variant has the face of its query and meets the
     enriched gallery of its query, whose own copy isn't met. Similarities lie between -1 and 1.
 
@@ -170,11 +90,11 @@ def geff_blocks(
 
     ValueError, at once, if a shape, length or value does not fit, something is empty or the setting is unknown.
     """
-    queries, images = prepare_both(query, gallery, query_labels, gallery_labels)
+    queries, images = prepare_both(query, gallery)
     made = _check_variants(variants, queries.given.shape)
-    faces = _faces(query_faces, gallery_faces, query_labels, gallery_labels, parameters.inference_detection)
-    chosen = enrich(query_faces, gallery_faces, query_labels, gallery_labels, setting, parameters)
-    key = gallery_labels.subjects if parameters.attach == "subject" else np.arange(len(images))
+    faces = _faces(query, gallery, parameters.inference_detection)
+    chosen = enrich(query, gallery, setting, parameters)
+    key = gallery.labels.subjects if parameters.attach == "subject" else np.arange(len(images))
     copies = _copies(chosen, key)
     joined = queries.take(copies.queries)
 
@@ -193,36 +113,22 @@ def geff_blocks(
     return similarities()
 
 
-def geff_similarity(
-    query: np.ndarray,
-    gallery: np.ndarray,
-    query_faces: Faces,
-    gallery_faces: Faces,
-    query_labels: Labels,
-    gallery_labels: Labels,
-    setting: str = "cc",
-    parameters: GeffParameters = DEFAULT,
-) -> np.ndarray:
+def geff_similarity(query: Side, gallery: Side, setting: str = "cc", parameters: Geff = DEFAULT) -> np.ndarray:
     """The similarities of `geff_blocks` whole, float64 [Q, G]: what `evaluate` takes. Errors as there."""
-    found = geff_blocks(query, gallery, query_faces, gallery_faces, query_labels, gallery_labels, setting, parameters)
     similarity = np.empty((len(query), len(gallery)))
-    for rows, block, _ in found:
+    for rows, block, _ in geff_blocks(query, gallery, setting, parameters):
         similarity[rows] = block
     return similarity
 
 
 def refine_geff(
-    query: np.ndarray,
+    query: Side,
     variants: np.ndarray,
-    gallery: np.ndarray,
-    query_faces: Faces,
-    gallery_faces: Faces,
-    query_labels: Labels,
-    gallery_labels: Labels,
+    gallery: Side,
     m: int = 5,
     setting: str = "cc",
     present: np.ndarray | None = None,
-    parameters: GeffParameters = DEFAULT,
+    parameters: Geff = DEFAULT,
 ) -> tuple[np.ndarray, Refined]:
     """Algorithm 1 on GEFF's similarities, whose query similarities [Q, G] come first: GEFF, stages 1 and 2.
 
@@ -232,73 +138,14 @@ def refine_geff(
     """
     if present is not None and np.shape(present) != np.shape(variants)[:2]:
         raise ValueError(f"present must be bool {np.shape(variants)[:2]}, got shape {np.shape(present)}")
-    found = geff_blocks(
-        query, gallery, query_faces, gallery_faces, query_labels, gallery_labels, setting, parameters, variants
-    )
     similarity = np.empty((len(query), len(gallery)))
     parts = []
-    for rows, own, made in found:
+    for rows, own, made in geff_blocks(query, gallery, setting, parameters, variants):
         similarity[rows] = own
         there = None if present is None else present[rows]
-        parts.append(refine_similarity(own, made, query_labels.take(rows), gallery_labels, m, setting, there))
+        parts.append(refine_similarity(own, made, query.labels.take(rows), gallery.labels, m, setting, there))
     columns = ("prediction", "subjects", "scores")
     return similarity, Refined(*(np.concatenate([getattr(part, name) for part in parts]) for name in columns))
-
-
-def geff_tracklets(
-    query: np.ndarray,
-    gallery: np.ndarray,
-    query_faces: Faces,
-    gallery_faces: Faces,
-    query_labels: Labels,
-    gallery_labels: Labels,
-    query_tracklet: np.ndarray,
-    gallery_tracklet: np.ndarray,
-    setting: str = "cc",
-    parameters: GeffParameters = DEFAULT,
-) -> np.ndarray:
-    """Similarities float64 [T, U] of query to gallery tracklets, for `evaluate`: GEFF on CCVID.
-
-    Everything that is given belongs to frames; the tracklets are numbered from 0 (`tracklet_of`), one number a frame.
-    A query tracklet joins the subject that most of its frames chose (`enrich`; frames that chose nobody don't vote; of
-    equals the one that comes first), with all its frames and their faces. The score of a subject is, for Re-ID and for
-    faces, the mean over the tracklet's frames of the highest cosine with one of the subject's frames, junk of `setting`
-    and the tracklet's own copies left out; alpha combines the two. Frames without a face count with 0. A gallery
-    tracklet has the score of its subject, so mAP is one of subjects: the public code gives top-1 only. A subject of
-    which nothing is left has -1; for the query it is junk as a whole.
-
-    As there, but for own copies, and for junk: there all frames of the query's camera are left out, whoever they show,
-    and for faces those of the first query's camera (an oversight, it seems). `parameters.attach` is not used.
-
-    All frames meet all frames, which for CCVID takes about an hour on two cores. Memory: the query features twice more,
-    and blocks as in `geff_blocks`. ValueError as there, and if the frames of a tracklet differ in subject.
-    """
-    queries, images = prepare_both(query, gallery, query_labels, gallery_labels)
-    faces = _faces(query_faces, gallery_faces, query_labels, gallery_labels, parameters.inference_detection)
-    tracklet = _check_tracklets(query_tracklet, query_labels, "query_tracklet")
-    first = np.unique(_check_tracklets(gallery_tracklet, gallery_labels, "gallery_tracklet"), return_index=True)[1]
-    chosen = enrich(query_faces, gallery_faces, query_labels, gallery_labels, setting, parameters)
-    copies = _copies(_majority(chosen, gallery_labels.subjects, tracklet), gallery_labels.subjects)
-    order = by_subject(gallery_labels)
-    subjects, starts = np.unique(gallery_labels.subjects[order], return_index=True)
-
-    def means(frames: Features, others: Features) -> np.ndarray:
-        """[T, subjects]"""
-        joined = frames.take(copies.queries)
-        sums = np.zeros((tracklet.max() + 1, len(subjects)))
-        for rows in _slices(len(frames), max(len(others), len(joined))):
-            units = frames.exact(rows)
-            similarity = _cosines(units, others)
-            i, j, junk = own_images(query_labels.take(rows), gallery_labels, setting, order)
-            similarity[i[junk], j[junk]] = -np.inf
-            own = tracklet[rows, None] == tracklet[copies.queries]
-            _add_copies(similarity[:, None], units, joined, copies, own)
-            highest = np.maximum.reduceat(similarity[:, order], starts, axis=1)
-            np.add.at(sums, tracklet[rows], np.maximum(highest, -1))
-        return sums / np.bincount(tracklet)[:, None]
-
-    scores = parameters.alpha * means(queries, images) + (1 - parameters.alpha) * means(*faces)
-    return scores[:, np.searchsorted(subjects, gallery_labels.subjects[first])]
 
 
 @dataclass(frozen=True, eq=False)
@@ -344,19 +191,6 @@ def _slices(rows: int, columns: int, each: int = 1) -> Iterator[slice]:
     return blocks(rows, each * columns, max(BLOCK_VALUES, BLOCK_ROWS * columns))
 
 
-def _majority(chosen: np.ndarray, subjects: np.ndarray, tracklet: np.ndarray) -> np.ndarray:
-    """For every frame a gallery image of the subject that most frames of its tracklet chose, or -1."""
-    votes: dict[int, list[int]] = {}
-    for number, image in zip(tracklet.tolist(), chosen.tolist(), strict=True):
-        if image >= 0:
-            votes.setdefault(number, []).append(image)
-    winner = np.full(tracklet.max() + 1, -1)
-    for number, images in votes.items():
-        most = Counter(subjects[images].tolist()).most_common(1)[0][0]  # of equals the first
-        winner[number] = next(image for image in images if subjects[image] == most)
-    return winner[tracklet]
-
-
 def _cosines(units: np.ndarray, others: Features) -> np.ndarray:
     """Exact similarities float64 [n, N] of rows of length 1."""
     similarity = np.empty((len(units), len(others)))
@@ -365,17 +199,16 @@ def _cosines(units: np.ndarray, others: Features) -> np.ndarray:
     return similarity
 
 
-def _faces(
-    query: Faces, gallery: Faces, query_labels: Labels, gallery_labels: Labels, detection: float
-) -> tuple[Features, Features]:
+def _faces(query: Side, gallery: Side, detection: float) -> tuple[Features, Features]:
     """Embeddings of both sides, checked; zeros where the detection score is too low."""
     made = []
-    for faces, labels, side in ((query, query_labels, "query"), (gallery, gallery_labels, "gallery")):
+    for side, name in ((query, "query"), (gallery, "gallery")):
+        faces = side.faces
         if not isinstance(faces, Faces):
-            raise ValueError(f"{side}_faces must be Faces(scores, embeddings), got {type(faces).__name__}")
-        check_labels(labels, f"{side}_labels", len(faces))
+            raise ValueError(f"{name}.faces must be Faces(scores, embeddings), got {type(faces).__name__}")
+        check_labels(side.labels, f"{name}_labels", len(faces))
         kept = np.where((faces.scores >= detection)[:, None], faces.embeddings, 0)
-        made.append(prepare(kept, f"{side}_faces"))
+        made.append(prepare(kept, f"{name}.faces"))
     check_columns(*made)
     return made[0], made[1]
 
@@ -389,17 +222,3 @@ def _check_variants(variants: np.ndarray | None, query_shape: tuple[int, int]) -
     if variants.dtype.kind not in "fiu" or not np.isfinite(variants).all():
         raise ValueError(f"variants must be finite numbers; a missing one may hold zeros, got {variants.dtype}")
     return variants
-
-
-def _check_tracklets(tracklet: np.ndarray, labels: Labels, name: str) -> np.ndarray:
-    """Numbers int64 [N] from 0, each with a frame, all frames of one subject."""
-    tracklet = np.asarray(tracklet)
-    if tracklet.shape != (len(labels),) or tracklet.dtype.kind not in "iu":
-        raise ValueError(f"{name} must be integers [{len(labels)}], got {tracklet.dtype} of shape {tracklet.shape}")
-    numbers, first = np.unique(tracklet, return_index=True)
-    if not np.array_equal(numbers, np.arange(len(numbers))):
-        raise ValueError(f"{name} must number the tracklets from 0 without a gap")
-    mixed = np.flatnonzero(labels.subjects != labels.subjects[first][tracklet])
-    if len(mixed):
-        raise ValueError(f"{name}: tracklet {tracklet[mixed[0]]} has frames of more than one subject")
-    return tracklet.astype(np.int64)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dlcr.evaluation.labels import Labels, by_subject, check_labels, check_setting, images_of, own_images
+from dlcr.evaluation.sides import Side
 from dlcr.evaluation.similarity import (
     Features,
     blocks,
@@ -97,36 +98,26 @@ def evaluate_features(
     decimals (`dlcr.evaluation.similarity`), and so are their ties. Peak memory beyond float32 features, others being
     copied into that: a block of 512 x G similarities, and 0.1 GB. Errors as in `evaluate`.
     """
-    check_setting(setting)
-    features = prepare_both(query, gallery, query_labels, gallery_labels)
-    return score_features(*features, query_labels, gallery_labels, setting)
+    return evaluate_sides(Side(query, query_labels), Side(gallery, gallery_labels), setting)
 
 
-def prepare_both(
-    query: np.ndarray, gallery: np.ndarray, query_labels: Labels, gallery_labels: Labels
-) -> tuple[Features, Features]:
-    """Query [Q, D] and gallery [G, D], checked against each other and their labels."""
-    query, gallery = prepare(query, "query"), prepare(gallery, "gallery")
-    check_columns(query, gallery)
-    check_labels(query_labels, "query_labels", len(query))
-    check_labels(gallery_labels, "gallery_labels", len(gallery))
-    return query, gallery
-
-
-def score_features(
-    query: Features,
-    gallery: Features,
-    query_labels: Labels,
-    gallery_labels: Labels,
-    setting: str,
-    front: np.ndarray | None = None,
-) -> Scores:
-    """`evaluate_features` of prepared features.
+def evaluate_sides(query: Side, gallery: Side, setting: str, front: np.ndarray | None = None) -> Scores:
+    """`evaluate_features` of two sides.
 
     `front` int64 [Q, m]: subjects whose images come before all others, those of front[:, 0] first; -1 is nobody.
     """
-    found = products(query, gallery)
-    return _score(found, query_labels, gallery_labels, setting, (query, gallery), front)
+    check_setting(setting)
+    features = prepare_both(query, gallery)
+    return _score(products(*features), query.labels, gallery.labels, setting, features, front)
+
+
+def prepare_both(query: Side, gallery: Side) -> tuple[Features, Features]:
+    """Features of queries [Q, D] and gallery [G, D], checked against each other and their labels."""
+    features, others = prepare(query.features, "query"), prepare(gallery.features, "gallery")
+    check_columns(features, others)
+    check_labels(query.labels, "query_labels", len(features))
+    check_labels(gallery.labels, "gallery_labels", len(others))
+    return features, others
 
 
 def _score(

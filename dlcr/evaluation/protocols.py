@@ -1,11 +1,8 @@
-"""Which images of a dataset are compared in which setting (PAPER.md, Protocols), tracklets, and PRCC's single-shot
-protocol.
+"""Which images of a dataset are compared in which setting (the paper's Sec. 4, CAL's code for each dataset), and
+PRCC's single-shot protocol.
 
-    labels, rows = joint_labels(manifest), compared_rows(manifest, "prcc")
-    queries, gallery = rows["cc"]
-    scores = evaluate_features(
-        features[queries], features[gallery], labels.take(queries), labels.take(gallery), junk_rule("cc", "prcc")
-    )
+    case = comparisons(manifest, Side(features, joint_labels(manifest)), "prcc")["cc"]
+    scores = evaluate_sides(case.query, case.gallery, case.junk)
 """
 
 from dataclasses import dataclass
@@ -15,7 +12,8 @@ import pandas as pd
 
 from dlcr.data.readers import find_reader
 from dlcr.evaluation.labels import Labels
-from dlcr.evaluation.metrics import prepare_both, score_features
+from dlcr.evaluation.metrics import evaluate_sides
+from dlcr.evaluation.sides import Side
 from dlcr.runtime.seeds import seed_of
 
 TEST_SPLITS = ("gallery", "query", "query_sc")
@@ -49,31 +47,6 @@ def junk_rule(setting: str, reader: str) -> str:
     return "general" if find_reader(reader).camera_alone else setting
 
 
-def tracklet_of(manifest: pd.DataFrame) -> np.ndarray:
-    """For each row the number of its tracklet, int64 [N]; an image that belongs to none is one of its own.
-
-    Numbered in the order of the first rows, so that without tracklets they are the rows' own numbers.
-    """
-    names = manifest["tracklet"].to_numpy(dtype=object).astype(str)
-    alone = names == ""
-    names = np.where(alone, manifest["image_id"].to_numpy(dtype=object).astype(str), names)
-    keys = np.char.add(np.where(alone, "image ", "tracklet "), names)  # a tracklet may be called like an image
-    return pd.factorize(keys)[0]
-
-
-def tracklet_features(features: np.ndarray, tracklet: np.ndarray) -> np.ndarray:
-    """Features float32 [T, D] of tracklets: the mean of their frames' unit features [N, D] (CCVID, PEERS.md).
-
-    `tracklet` int64 [N] numbers them from 0 as `tracklet_of` does; each has a frame at least. Rows are not scaled
-    again: similarities are of rows of length 1 anyway.
-    """
-    order = np.argsort(tracklet, kind="stable")
-    counts = np.bincount(tracklet)
-    starts = np.cumsum(counts) - counts
-    sums = np.add.reduceat(features[order], starts, axis=0, dtype=np.float64)
-    return (sums / counts[:, None]).astype(np.float32)
-
-
 def joint_labels(manifest: pd.DataFrame) -> Labels:
     """Labels of a manifest's rows.
 
@@ -90,6 +63,29 @@ def joint_labels(manifest: pd.DataFrame) -> Labels:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """One setting's queries and gallery: both sides, and the rows of the manifest that they are. `junk`: the setting of
+    `evaluate` whose junk is removed (`junk_rule`)."""
+
+    setting: str
+    junk: str
+    query: Side
+    gallery: Side
+    query_rows: np.ndarray
+    gallery_rows: np.ndarray
+
+
+def comparisons(manifest: pd.DataFrame, side: Side, reader: str) -> dict[str, Comparison]:
+    """What is compared in each setting that the dataset of `reader` allows; `side`: all rows of the manifest."""
+    return {
+        setting: Comparison(
+            setting, junk_rule(setting, reader), side.take(queries), side.take(gallery), queries, gallery
+        )
+        for setting, (queries, gallery) in compared_rows(manifest, reader).items()
+    }
+
+
+@dataclass(frozen=True)
 class SingleShot:
     """Means of top-1 and mAP (fractions) over the draws, and their population standard deviations."""
 
@@ -100,30 +96,18 @@ class SingleShot:
     draws: int
 
 
-def single_shot(
-    query: np.ndarray,
-    gallery: np.ndarray,
-    query_labels: Labels,
-    gallery_labels: Labels,
-    setting: str = "cc",
-    draws: int = 10,
-    seed: int = 0,
-) -> SingleShot:
-    """PRCC's single-shot protocol: one random gallery image a subject, averaged over seeded draws.
+def single_shot(query: Side, gallery: Side, setting: str = "cc", draws: int = 10, seed: int = 0) -> SingleShot:
+    """PRCC's single-shot protocol: one random gallery image per subject, averaged over seeded draws.
 
-    Features query [Q, D] and gallery [G, D]; arguments and errors otherwise as in `evaluate_features`. Draw
-    i depends on (seed, i) and the gallery's order only.
+    Arguments and errors otherwise as in `evaluate_features`. Draw i depends on (seed, i) and the gallery's order only.
     """
     if draws < 1:
         raise ValueError(f"draws must be at least 1, got {draws}")
-    query, gallery = prepare_both(query, gallery, query_labels, gallery_labels)
     results = []
     for draw in range(draws):
         shuffled = np.random.default_rng(seed_of("single-shot", seed, draw)).permutation(len(gallery))
-        _, first = np.unique(gallery_labels.subjects[shuffled], return_index=True)
-        chosen = np.sort(shuffled[first])
-        labels = query_labels, gallery_labels.take(chosen)
-        scores = score_features(query, gallery.take(chosen), *labels, setting)
+        _, first = np.unique(gallery.labels.subjects[shuffled], return_index=True)
+        scores = evaluate_sides(query, gallery.take(np.sort(shuffled[first])), setting)
         results.append((scores.top1, scores.map))
     top1, mean_ap = np.mean(results, axis=0)
     top1_std, map_std = np.std(results, axis=0)

@@ -1,7 +1,7 @@
 """Prediction refinement with inpainted variants of the query (PAPER.md, Algorithm 1).
 
 refined = refine(query, variants, gallery, query_labels, gallery_labels, m=5, setting="cc")
-scores = evaluate_refined(query, gallery, refined, query_labels, gallery_labels, setting="cc")
+scores = evaluate_refined(Side(query, query_labels), Side(gallery, gallery_labels), refined, setting="cc")
 
 The same on given similarities, of re-ranking or of GEFF: `refine_similarity` and `evaluate_refined_similarity`.
 """
@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from dlcr.evaluation.labels import Labels, by_subject, check_labels, check_setting, own_images
-from dlcr.evaluation.metrics import Scores, evaluate, prepare_both, score_features
+from dlcr.evaluation.metrics import Scores, evaluate, evaluate_sides, prepare_both
 from dlcr.evaluation.nearest import largest, nearest
+from dlcr.evaluation.sides import Side
 from dlcr.evaluation.similarity import DECIMALS, Features, blocks, prepare, product
 
 BLOCK_VALUES = 16_000_000  # values of sources, or similarities, in a block: 64 MB in float32
@@ -82,7 +83,8 @@ def refine(
 
     ValueError if a shape, length or value does not fit, or the setting is unknown.
     """
-    voters = find_voters(query, variants, gallery, query_labels, gallery_labels, m, setting, present)
+    sides = Side(query, query_labels), Side(gallery, gallery_labels)
+    voters = find_voters(sides[0], variants, sides[1], m, setting, present)
     return count_votes(voters, gallery_labels)
 
 
@@ -93,11 +95,9 @@ def count_votes(voters: Voters, gallery_labels: Labels) -> Refined:
 
 
 def find_voters(
-    query: np.ndarray,
+    query: Side,
     variants: np.ndarray,
-    gallery: np.ndarray,
-    query_labels: Labels,
-    gallery_labels: Labels,
+    gallery: Side,
     m: int = 5,
     setting: str = "cc",
     present: np.ndarray | None = None,
@@ -105,14 +105,14 @@ def find_voters(
     """The first half of `refine`, whose arguments it takes: which gallery images vote."""
     check_setting(setting)
     _check_m(m)
-    query, variants = np.asarray(query), np.asarray(variants)
-    queries, images = prepare_both(query, gallery, query_labels, gallery_labels)
-    _check_subjects(gallery_labels)
-    present = _check_variants(variants, present, query.shape)
-    junk = _junk(query_labels, gallery_labels, setting)
+    variants = np.asarray(variants)
+    queries, images = prepare_both(query, gallery)
+    _check_subjects(gallery.labels)
+    present = _check_variants(variants, present, queries.given.shape)
+    junk = _junk(query.labels, gallery.labels, setting)
     top, values, window = _in_float32(queries, variants, present, images, junk, m + 1)
     found, similarities = top[:, :, :m], values[:, :, :m].astype(np.float64)
-    subjects, scores = _vote(gallery_labels.subjects[found], similarities)
+    subjects, scores = _vote(gallery.labels.subjects[found], similarities)
     doubtful = np.flatnonzero(_doubtful(values, scores, subjects, window))
     for part in blocks(len(doubtful), top.shape[1] * max(images.given.shape), BLOCK_VALUES):
         rows = doubtful[part]
@@ -120,24 +120,14 @@ def find_voters(
     return Voters(found, similarities)
 
 
-def evaluate_refined(
-    query: np.ndarray,
-    gallery: np.ndarray,
-    refined: Refined,
-    query_labels: Labels,
-    gallery_labels: Labels,
-    setting: str = "cc",
-) -> Scores:
-    """Scores of the rankings that `refine` leads to, in the setting that it was given.
+def evaluate_refined(query: Side, gallery: Side, refined: Refined, setting: str = "cc") -> Scores:
+    """Scores of the rankings that `refine` leads to, of what it was given and in the same setting.
 
-    query [Q, D] and gallery [G, D] are the features that `refine` got. Gallery images of subjects in S are
-    ranked, by refined score of their subject and then by original similarity, ahead of all others, which
-    keep the order of their original similarity. Errors as in `evaluate_features`.
+    Gallery images of subjects in S are ranked, by refined score of their subject and then by original similarity, ahead
+    of all others, which keep the order of their original similarity. Errors as in `evaluate_features`.
     """
-    check_setting(setting)
-    features = prepare_both(query, gallery, query_labels, gallery_labels)
     _check_length(refined, len(query))
-    return score_features(*features, query_labels, gallery_labels, setting, refined.subjects)
+    return evaluate_sides(query, gallery, setting, refined.subjects)
 
 
 def refine_similarity(

@@ -3,11 +3,17 @@
 scores = evaluate(rerank(query, gallery), query_labels, gallery_labels, "cc")
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
-from scipy import sparse
 
 from dlcr.evaluation.nearest import nearest
 from dlcr.evaluation.similarity import Features, blocks, check_columns, cosines, prepare, products
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 
 def rerank(query: np.ndarray, gallery: np.ndarray, k1: int = 20, k2: int = 6, weight: float = 0.3) -> np.ndarray:
@@ -69,6 +75,8 @@ def _nearest_and_largest(every: Features, count: int) -> tuple[np.ndarray, np.nd
 
 def _membership(neighbours: np.ndarray) -> sparse.csr_array:
     """Which rows are among whose neighbours: a sparse matrix of ones, [N, N]."""
+    from scipy import sparse
+
     count, k = neighbours.shape
     starts = np.arange(0, count * k + 1, k)
     return sparse.csr_array((np.ones(count * k), neighbours.ravel(), starts), shape=(count, count))
@@ -82,6 +90,8 @@ def _reciprocal(neighbours: np.ndarray, k: int) -> sparse.csr_array:
 
 def _encode(every: Features, neighbours: np.ndarray, largest: np.ndarray, k1: int) -> sparse.csr_array:
     """The k-reciprocal features V [N, N] of the expanded sets R*(p, k1), rows of sum 1 (equations 4 to 7)."""
+    from scipy import sparse
+
     wide, narrow = _reciprocal(neighbours, k1), _reciprocal(neighbours, round(k1 / 2))
     sizes = narrow.sum(axis=1)
     shared = (wide @ narrow.T).multiply(wide).tocoo()  # |R(p, k1) & R(q, k1 / 2)| for every q of R(p, k1)

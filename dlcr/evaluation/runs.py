@@ -1,214 +1,192 @@
-"""One trained model on one dataset: all settings, refined or not, and the tables that the stage writes.
+"""A trained model on a dataset's queries and gallery: every setting, alone or within GEFF, refined and re-ranked.
 
-Arrays run over the rows of `test`: the manifest's rows of splits gallery, query and query_sc, of a tracklet the first.
+trial = Trial(compared_tracklets(manifest), "minicc", images, variants)
+found = evaluate_model(model, trial, Cost(), "progressive")
+print(found.scores["cc_refined"].top1)
 """
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from dlcr.evaluation.labels import Labels, by_subject, images_of, own_images
-from dlcr.evaluation.metrics import Scores, prepare_both
-from dlcr.evaluation.nearest import nearest
-from dlcr.evaluation.protocols import SingleShot, compared_rows, joint_labels, junk_rule
-from dlcr.evaluation.refinement import Refined, Voters
-from dlcr.evaluation.similarity import Features, cosines, products
+from dlcr.data.readers import find_reader
+from dlcr.evaluation.geff import geff_similarity, refine_geff
+from dlcr.evaluation.metrics import Scores, evaluate, evaluate_sides
+from dlcr.evaluation.protocols import Comparison, SingleShot, comparisons, joint_labels, single_shot
+from dlcr.evaluation.refinement import (
+    Refined,
+    Voters,
+    count_votes,
+    evaluate_refined,
+    evaluate_refined_similarity,
+    find_voters,
+)
+from dlcr.evaluation.reranking import rerank
+from dlcr.evaluation.sides import Faces, Side
+from dlcr.evaluation.tables import features_table, per_query_table, rankings_table, similarity_rankings, votes_table
+from dlcr.evaluation.tracklets import Tracklets, Variants, features_of, variant_features, variant_frames
+from dlcr.params import Geff
+from dlcr.runtime.seeds import seed_of
 
-TOP = 10  # ranks kept for the retrieval figures
-SHOWN = 5  # subjects whose features are kept, as many as in Fig. A5
+if TYPE_CHECKING:
+    import torch
+
+    from dlcr.data import Generated, Images
+
 # How a ranking came about, by the end of its setting's name in the metrics: similarities alone, Algorithm 1,
 # k-reciprocal re-ranking.
 KINDS = {"plain": "", "refined": "_refined", "reranked": "_reranked"}
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """One setting's queries and gallery: their rows of `test`, and of each the features and labels. `junk`: the setting
-    of `evaluate` whose junk is removed (`junk_rule`)."""
+class Trial:
+    """What models are tried on, and how: the dataset's test, its reader and images, and the variants of its queries (of
+    split "query"; None: nothing is refined). With `faces`, those of `tracklets.rows`, the model is wrapped in GEFF."""
 
-    setting: str
-    junk: str
-    queries: np.ndarray
-    gallery: np.ndarray
-    features: tuple[np.ndarray, np.ndarray]
-    labels: tuple[Labels, Labels]
+    tracklets: Tracklets
+    reader: str
+    images: Images
+    variants: Generated | None = None
+    faces: Faces | None = None
+    geff: Geff = field(default_factory=Geff)
+    m: int = 5
+    rerank: bool = False
 
 
-def comparisons(test: pd.DataFrame, features: np.ndarray, reader: str) -> dict[str, Comparison]:
-    """What is compared in each setting that the dataset of `reader` allows; `features` [N, D] of all rows of `test`."""
-    labels = joint_labels(test)
-    return {
-        setting: Comparison(
-            setting,
-            junk_rule(setting, reader),
-            queries,
-            gallery,
-            (features[queries], features[gallery]),
-            (labels.take(queries), labels.take(gallery)),
-        )
-        for setting, (queries, gallery) in compared_rows(test, reader).items()
+@dataclass
+class Watch:
+    """The time of work that is done in several parts."""
+
+    seconds: float = 0.0
+    items: int = 0
+
+    @contextmanager
+    def over(self, items: int) -> Iterator[None]:
+        """Count the time of a block, which works on so many items."""
+        start = time.monotonic()
+        yield
+        self.seconds += time.monotonic() - start
+        self.items += items
+
+
+@dataclass
+class Cost:
+    """What evaluations took: features (of images) and Algorithm 1 (on queries)."""
+
+    features: Watch = field(default_factory=Watch)
+    refinement: Watch = field(default_factory=Watch)
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What one model is worth.
+
+    scores     by setting and the end of its kind ("cc", "cc_refined"); of PRCC and MiniCC "cc_single_shot" too
+    per_query  `per_query_table` of all of them
+    tables     of the first setting, "cc" unless the dataset's clothes are unknown: "rankings" and, without faces,
+               "features" and, where it is refined, "votes" (`dlcr.evaluation.tables`)
+    """
+
+    scores: dict[str, Scores | SingleShot]
+    per_query: pd.DataFrame
+    tables: dict[str, pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """One setting's scores by kind, and what led to them: GEFF's similarities, Algorithm 1's votes and result."""
+
+    scores: dict[str, Scores]
+    similarity: np.ndarray | None = None
+    voters: Voters | None = None
+    refined: Refined | None = None
+
+
+def evaluate_model(model: torch.nn.Module, trial: Trial, cost: Cost, desc: str) -> Evaluated:
+    """Scores of a model in every setting that the dataset allows; `desc` names the progress bar.
+
+    Settings are refined if all their queries have variants. Re-ranking and the single-shot protocol are of the first.
+    """
+    tracklets, reader = trial.tracklets, find_reader(trial.reader)
+    keys = tracklets.frames["image_id"].tolist()
+    with cost.features.over(len(keys)):
+        features = features_of(model, trial.images, keys, tracklets.number, desc)
+    variants = None if trial.variants is None else _variants(model, trial, features.shape[1], cost)
+    scores: dict[str, Scores | SingleShot] = {}
+    per_query, tables = [], {}
+    side = Side(features, joint_labels(tracklets.rows), trial.faces)
+    for setting, case in comparisons(tracklets.rows, side, trial.reader).items():
+        made = None if variants is None else variants.of(case.query_rows)
+        if trial.faces is None:
+            ranked = rank(case, made, trial.m, cost.refinement)
+        else:
+            ranked = rank_within_geff(case, made, trial.m, trial.geff, cost.refinement)
+        first = not scores
+        if first:
+            tables = _tables(case, ranked, trial)
+        if trial.rerank and first:
+            similarity = rerank(case.query.features, case.gallery.features)
+            ranked.scores["reranked"] = evaluate(similarity, case.query.labels, case.gallery.labels, case.junk)
+        for kind, found in ranked.scores.items():
+            scores[setting + KINDS[kind]] = found
+            per_query.append(per_query_table(case, found, tracklets.rows, kind))
+        if reader.single_shot and first and trial.faces is None:
+            scores[f"{setting}_single_shot"] = single_shot(case.query, case.gallery, case.junk)
+    return Evaluated(scores, pd.concat(per_query), tables)
+
+
+def rank(case: Comparison, variants: Variants | None, m: int, watch: Watch) -> Ranked:
+    """The model alone, and with variants refined (Algorithm 1)."""
+    query, gallery = case.query, case.gallery
+    scores = {"plain": evaluate_sides(query, gallery, case.junk)}
+    if variants is None:
+        return Ranked(scores)
+    with watch.over(len(query)):
+        voters = find_voters(query, variants.features, gallery, m, case.junk, variants.present)
+        refined = count_votes(voters, gallery.labels)
+    scores["refined"] = evaluate_refined(query, gallery, refined, case.junk)
+    return Ranked(scores, voters=voters, refined=refined)
+
+
+def rank_within_geff(case: Comparison, variants: Variants | None, m: int, parameters: Geff, watch: Watch) -> Ranked:
+    """The model within GEFF, and with variants refined."""
+    query, gallery, labels = case.query, case.gallery, (case.query.labels, case.gallery.labels)
+    if variants is None:
+        similarity = geff_similarity(query, gallery, case.junk, parameters)
+        return Ranked({"plain": evaluate(similarity, *labels, case.junk)}, similarity)
+    with watch.over(len(query)):
+        similarity, refined = refine_geff(query, variants.features, gallery, m, case.junk, variants.present, parameters)
+    scores = {
+        "plain": evaluate(similarity, *labels, case.junk),
+        "refined": evaluate_refined_similarity(similarity, refined, *labels, case.junk),
     }
+    return Ranked(scores, similarity, refined=refined)
 
 
-def per_query_table(case: Comparison, scores: Scores, test: pd.DataFrame, kind: str) -> pd.DataFrame:
-    """One row a counted query: setting, kind (of KINDS), image_id, subject, hit (0 or 1), ap (0 to 1)."""
-    counted = test.iloc[case.queries[scores.query_index]]
-    return pd.DataFrame(
-        {
-            "setting": case.setting,
-            "kind": kind,
-            "image_id": counted["image_id"].to_numpy(),
-            "subject": counted["subject"].to_numpy(),
-            "hit": scores.per_query_top1.astype(np.int8),
-            "ap": scores.per_query_ap,
-        }
-    )
+def _variants(model: torch.nn.Module, trial: Trial, dims: int, cost: Cost) -> Variants:
+    """Of queries in other clothes: those in the same ones have none."""
+    rows = np.flatnonzero(trial.tracklets.rows["split"] == "query")
+    keys, owners = variant_frames(trial.variants, trial.tracklets, rows)
+    with cost.features.over(len(keys)):
+        return variant_features(model, trial.variants, keys, owners, rows, dims)
 
 
-def rankings_table(case: Comparison, test: pd.DataFrame, refined: Refined | None) -> pd.DataFrame:
-    """The first ten gallery images of every query, junk removed.
-
-    Columns query and gallery (image IDs), rank (from 1), similarity (the original cosine, also where
-    `refined` reorders), correct, refined.
-    """
-    query, gallery = prepare_both(*case.features, *case.labels)
-    labels, images = case.labels
-    order = by_subject(images)
-    parts = []
-    for rows, similarity, window in products(query, gallery):
-        i, j, junk = own_images(labels.take(rows), images, case.junk, order)
-        similarity[i[junk], j[junk]] = -np.inf
-        index, values = nearest(similarity, window, query.take(rows), gallery, TOP)
-        if refined is not None:
-            for row, subjects in enumerate(refined.subjects[rows]):
-                place, found = images_of(subjects, images, order)
-                place, found = (x[similarity[row, found] > -np.inf] for x in (place, found))
-                exact = query.exact(slice(rows.start + row, rows.start + row + 1))
-                index[row], values[row] = _front_first(place, found, exact, gallery, index[row], values[row])
-        row, rank = np.nonzero(values > -np.inf)
-        j = index[row, rank]
-        correct = images.subjects[j] == labels.subjects[rows][row]  # junk is not among them
-        parts.append((rows.start + row, rank + 1, j, values[row, rank], correct))
-    return _ranked(case, test, parts, refined is not None)
-
-
-def votes_table(case: Comparison, test: pd.DataFrame, voters: Voters, refined: Refined) -> pd.DataFrame:
-    """What each source adds to the refined scores: a row a query, variant (-1 is the query itself) and rank (from 1).
-
-    Columns query and gallery (image IDs), variant, rank, subject (the gallery image's), similarity (cosine), vote
-    (`Voters.votes`) and counted: whether the subject is in S, the only ones whose votes are added.
-    """
-    query, source, rank = np.nonzero(voters.similarities > -np.inf)
-    images = voters.images[query, source, rank]
-    gallery = test.iloc[case.gallery[images]]
-    subjects = case.labels[1].subjects[images]
-    return pd.DataFrame(
-        {
-            "query": test["image_id"].to_numpy(dtype=object)[case.queries[query]],
-            "variant": (source - 1).astype(np.int16),
-            "rank": (rank + 1).astype(np.int16),
-            "gallery": gallery["image_id"].to_numpy(),
-            "subject": gallery["subject"].to_numpy(),
-            "similarity": voters.similarities[query, source, rank],
-            "vote": voters.votes()[query, source, rank],
-            "counted": (subjects[:, None] == refined.subjects[query]).any(axis=1),
-        }
-    )
-
-
-def features_table(case: Comparison, test: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """The L2-normalised features of `SHOWN` subjects that have queries, drawn by `seed`: their queries and gallery
-    images.
-
-    Columns image_id, split, subject, clothes, feature (a list of float32).
-    """
-    rows = np.concatenate([case.queries, case.gallery])
-    subjects = np.unique(test["subject"].to_numpy(dtype=str)[case.queries])
-    drawn = np.random.default_rng(seed).choice(subjects, min(SHOWN, len(subjects)), replace=False)
-    kept = test["subject"].iloc[rows].isin(drawn).to_numpy()
-    features = np.concatenate(case.features)[kept].astype(np.float32)
-    features /= np.linalg.norm(features, axis=1, keepdims=True)
-    table = test[["image_id", "split", "subject", "clothes"]].iloc[rows[kept]].reset_index(drop=True)
-    return table.assign(feature=list(features))
-
-
-def similarity_rankings(case: Comparison, test: pd.DataFrame, similarity: np.ndarray) -> pd.DataFrame:
-    """`rankings_table` by similarities [Q, G] that are given; equal ones: the lower gallery index first."""
-    labels, images = case.labels
-    similarity = similarity.copy()
-    i, j, junk = own_images(labels, images, case.junk, by_subject(images))
-    similarity[i[junk], j[junk]] = -np.inf
-    index = np.argsort(-similarity, axis=1, kind="stable")[:, :TOP]
-    values = np.take_along_axis(similarity, index, axis=1)
-    row, rank = np.nonzero(values > -np.inf)
-    j = index[row, rank]
-    return _ranked(
-        case, test, [(row, rank + 1, j, values[row, rank], images.subjects[j] == labels.subjects[row])], False
-    )
-
-
-def _ranked(case: Comparison, test: pd.DataFrame, parts: list[tuple], refined: bool) -> pd.DataFrame:
-    """The table of parts: places of the queries, ranks, places in the gallery, similarities, and which are correct."""
-    i, rank, j, similarity, correct = (np.concatenate(column) for column in zip(*parts, strict=True))
-    image_ids = test["image_id"].to_numpy(dtype=object)
-    return pd.DataFrame(
-        {
-            "query": image_ids[case.queries[i]],
-            "rank": rank.astype(np.int32),
-            "gallery": image_ids[case.gallery[j]],
-            "similarity": similarity,
-            "correct": correct,
-            "refined": refined,
-        }
-    )
-
-
-def _front_first(
-    place: np.ndarray, images: np.ndarray, query: np.ndarray, gallery: Features, index: np.ndarray, values: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """The first TOP gallery images of a query after refinement, and their similarities.
-
-    `images` are those of the subjects in S, with the `place` of their subject, ascending; `index` and `values` the
-    nearest TOP of all. The rule is that of `evaluate_refined`.
-    """
-    if len(place) > TOP:
-        images, place = images[place <= place[TOP - 1]], place[place <= place[TOP - 1]]
-    others = (values > -np.inf) & ~np.isin(index, images)
-    place = np.append(place, np.full(others.sum(), np.iinfo(place.dtype).max))
-    images = np.append(images, index[others])
-    values = np.append(cosines(query, gallery, images[: len(images) - others.sum()])[0], values[others])
-    first = np.lexsort((images, -values, place))[:TOP]
-    missing = TOP - len(first)  # as in `nearest`
-    return np.pad(images[first], (0, missing)), np.pad(values[first], (0, missing), constant_values=-np.inf)
-
-
-def summary(seeds: dict[int, dict[str, Scores | SingleShot]]) -> dict:
-    """Metrics in percent, rounded to 4 decimals.
-
-    {"seeds": {seed: {setting: {"top1", "map"}}}, "mean": {setting: ...}, "std": ..., "queries": ...}
-
-    std is the sample standard deviation over the seeds, 0 for a single one; queries says, by setting, how
-    many count and how many are left out as unmatched.
-    """
-    values = {
-        seed: {name: np.array([scores.top1, scores.map]) * 100 for name, scores in found.items()}
-        for seed, found in seeds.items()
+def _tables(case: Comparison, ranked: Ranked, trial: Trial) -> dict[str, pd.DataFrame]:
+    test = trial.tracklets.rows
+    if ranked.similarity is not None:
+        return {"rankings": similarity_rankings(case, test, ranked.similarity)}
+    tables = {
+        "rankings": rankings_table(case, test, None),
+        "features": features_table(case, test, seed_of("embedding", trial.reader)),
     }
-    names = next(iter(values.values()))
-    stacked = {name: np.stack([found[name] for found in values.values()]) for name in names}
-    deviation = {name: x.std(axis=0, ddof=1) if len(x) > 1 else np.zeros(2) for name, x in stacked.items()}
-    return {
-        "seeds": {str(seed): _rounded(found) for seed, found in values.items()},
-        "mean": _rounded({name: x.mean(axis=0) for name, x in stacked.items()}),
-        "std": _rounded(deviation),
-        "queries": {
-            name: {"counted": scores.queries, "unmatched": scores.unmatched}
-            for name, scores in next(iter(seeds.values())).items()
-            if isinstance(scores, Scores)
-        },
-    }
-
-
-def _rounded(pairs: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
-    return {name: {"top1": round(float(x[0]), 4), "map": round(float(x[1]), 4)} for name, x in pairs.items()}
+    if ranked.voters is not None:
+        tables["rankings"] = pd.concat([tables["rankings"], rankings_table(case, test, ranked.refined)])
+        tables["votes"] = votes_table(case, test, ranked.voters, ranked.refined)
+    return tables

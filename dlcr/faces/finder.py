@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dlcr.data import decode_readable
 from dlcr.faces import insight
 from dlcr.runtime.checkpoint import model_fingerprint
 from dlcr.runtime.memory import Batch
@@ -66,6 +67,21 @@ def find_faces(finder: FaceFinder, images: Sequence[np.ndarray], batch: int) -> 
     embeddings = np.array([row for _, row in found], np.float32).reshape(len(found), finder.width)
     check_faces(scores, embeddings, "image")
     return scores, embeddings
+
+
+def face_maker(source: str, batch: int) -> Callable[[Sequence[tuple[str, bytes]]], tuple[np.ndarray, np.ndarray, int]]:
+    """What finds the faces of images (image_id, encoded): scores float32 [N] and embeddings float32 [N, E], and how
+    many of the images can't be decoded; these have no face."""
+    finder = load_faces(source)
+
+    def make(rows: Sequence[tuple[str, bytes]]) -> tuple[np.ndarray, np.ndarray, int]:
+        images = decode_readable(rows)
+        scores, embeddings = np.zeros(len(rows), np.float32), np.zeros((len(rows), finder.width), np.float32)
+        places = np.array(list(images), np.intp)
+        scores[places], embeddings[places] = find_faces(finder, list(images.values()), batch)
+        return scores, embeddings, len(rows) - len(images)
+
+    return make
 
 
 def check_faces(scores: np.ndarray, embeddings: np.ndarray, name: str) -> None:

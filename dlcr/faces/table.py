@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dlcr.data import fingerprint, read_table, write_shard
 from dlcr.faces.finder import check_faces
 from dlcr.runtime.files import atomic_path
 
@@ -55,9 +56,22 @@ def face_schema(width: int) -> pa.Schema:
     )
 
 
-def write_faces(table: pa.Table, path: Path, fingerprint: dict) -> None:
-    """Writes a table of `face_schema` as Parquet, atomically; `fingerprint` says what made it (metadata key `dlcr`)."""
-    table = table.replace_schema_metadata({b"dlcr": json.dumps(fingerprint, sort_keys=True).encode()})
+def write_part(path: Path, image_ids: Sequence[str], found: tuple[np.ndarray, np.ndarray, int]) -> None:
+    """Write what `face_maker` found in some of the images, for `join_parts`."""
+    scores, embeddings, unreadable = found
+    columns = {"image_id": image_ids, "score": scores, "embedding": list(embeddings)}
+    write_shard(path, columns, face_schema(embeddings.shape[1]), {"unreadable": unreadable})
+
+
+def join_parts(paths: Sequence[Path]) -> tuple[pa.Table, int]:
+    """All parts as one table of `face_schema`, and how many of the images can't be decoded."""
+    table = pa.concat_tables([read_table(path).replace_schema_metadata() for path in paths])
+    return table, sum(fingerprint(path)["unreadable"] for path in paths)
+
+
+def write_faces(table: pa.Table, path: Path, made_by: dict) -> None:
+    """Writes a table of `face_schema` as Parquet, atomically; `made_by` says what made it (metadata key `dlcr`)."""
+    table = table.replace_schema_metadata({b"dlcr": json.dumps(made_by, sort_keys=True).encode()})
     with atomic_path(path) as part:
         pq.write_table(table, part, compression="zstd", version="2.6")
 

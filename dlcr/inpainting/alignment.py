@@ -6,33 +6,22 @@ only the new variants. It costs a description a variant, and is made only where 
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-import dlcr.prompts
-from dlcr.data import ALIGNMENT_SCHEMA, decode_rgb, read_table, shard_paths, write_shard
+import pyarrow as pa
+
+from dlcr.data import ALIGNMENT_SCHEMA, read_table, shard_paths, write_shard
 from dlcr.data.generated import ALIGNMENT
 from dlcr.inpainting.quality import word_alignment
-from dlcr.prompts import describe, load_describer
-from dlcr.runtime.checkpoint import code_hash
-from dlcr.runtime.executor import run_chunks
-from dlcr.runtime.memory import Batch
-from dlcr.runtime.progress import progress
+from dlcr.prompts.answers import answerer
+from dlcr.runtime.resume import make_files
 from dlcr.runtime.seeds import seed_of
-from dlcr.runtime.store import Store, key_of
+from dlcr.runtime.store import Store
 
-
-@dataclass(frozen=True)
-class Shown:
-    """Variants of one file: encoded images, None where there is none, the prompts they were made with, and seeds."""
-
-    images: list[bytes | None]
-    prompts: list[str]
-    seeds: list[int]
+Shown = Sequence[tuple[bytes | None, str, int]]
+"""Variants of one file: the encoded image, None where there is none, the prompt that it was made with, and a seed."""
 
 
 def align_set(
@@ -42,55 +31,38 @@ def align_set(
 
     build: as `alignment_judge`, with its arguments. identity: plain JSON data that says who judges.
     """
-    store = store or Store()
-    target = folder / ALIGNMENT
-    shutil.rmtree(target, ignore_errors=True)
-    tables = {path.name: read_table(path) for path in shard_paths(folder)}
-    code = code_hash(dlcr.prompts)
-    keys = {name: key_of([identity, code, table["checksum"].to_pylist()]) for name, table in tables.items()}
-    missing = {name: table for name, table in tables.items() if not store.take(keys[name], target / name)}
-    rows = sum(table.num_rows for table in missing.values())
-    results = run_chunks(build, _chunks(missing), "alignment")
-    with progress(rows, f"alignment of {folder.name}") as bar, closing(results):
-        for name, values in results:
-            columns = {key: missing[name][key].to_pylist() for key in ("image_id", "variant")} | {"alignment": values}
-            write_shard(target / name, columns, ALIGNMENT_SCHEMA, {"judge": identity})
-            store.put(keys[name], target / name)
-            bar.update(len(values))
-    return rows
+    return make_files(
+        folder / ALIGNMENT,
+        {path.name: read_table(path) for path in shard_paths(folder)},
+        build,
+        payload=_shown,
+        key=lambda table: [identity, table["checksum"].to_pylist()],
+        write=partial(_write, identity),
+        desc=f"alignment of {folder.name}",
+        store=store,
+    )
 
 
 def alignment_judge(model: str, settings: Mapping) -> Callable[[Shown], list[float | None]]:
-    """A describer as judge.
-
-    settings: `question`, `temperature`, `max_new_tokens` and `batch` of the section describe.
-    """
-    describer, batch = load_describer(model), Batch(settings["batch"])
-
-    def ask(rows: Sequence[tuple[bytes, int]]) -> list[str]:
-        images = [decode_rgb(image, "variant") for image, _ in rows]
-        seeds = [seed for _, seed in rows]
-        return describe(
-            describer, images, settings["question"], settings["temperature"], settings["max_new_tokens"], seeds
-        )
+    """A describer as judge. settings: the section `describe` of params.yaml."""
+    answer = answerer(model, settings)
 
     def judge(shown: Shown) -> list[float | None]:
-        there = [place for place, image in enumerate(shown.images) if image is not None]
-        answers = batch.run(ask, [(shown.images[place], shown.seeds[place]) for place in there])
-        values: list[float | None] = [None] * len(shown.images)
-        for place, answer in zip(there, answers, strict=True):
-            values[place] = word_alignment(shown.prompts[place], answer)
-        return values
+        answers = answer([("variant", image or b"", seed) for image, _, seed in shown])
+        return [
+            None if said is None else word_alignment(prompt, said)
+            for (_, prompt, _), said in zip(shown, answers, strict=True)
+        ]
 
     return judge
 
 
-def _chunks(tables: Mapping) -> Iterator[tuple[str, Callable[[], Shown]]]:
-    for name, table in tables.items():
-        yield name, partial(_shown, table)
-
-
-def _shown(table: object) -> Shown:
+def _shown(table: pa.Table) -> Shown:
     ids, variants = table["image_id"].to_pylist(), table["variant"].to_pylist()
     seeds = [seed_of("alignment", *row) for row in zip(ids, variants, strict=True)]
-    return Shown(table["image"].to_pylist(), table["prompt"].to_pylist(), seeds)
+    return list(zip(table["image"].to_pylist(), table["prompt"].to_pylist(), seeds, strict=True))
+
+
+def _write(identity: dict, path: Path, table: pa.Table, values: list[float | None]) -> None:
+    columns = {key: table[key].to_pylist() for key in ("image_id", "variant")} | {"alignment": values}
+    write_shard(path, columns, ALIGNMENT_SCHEMA, {"judge": identity})

@@ -22,8 +22,8 @@ from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor, nn
 from torch.nn import functional
 
-import dlcr.minicc
 from dlcr.inpainting import Expander
+from dlcr.minicc import pretrain_scene, render
 from dlcr.pretrain.diffusion_parts import (
     SIZE,
     build_scheduler,
@@ -37,7 +37,7 @@ from dlcr.pretrain.diffusion_pool import Examples, all_examples, example_chunks
 from dlcr.pretrain.diffusion_score import make_trials, paint_trials, score
 from dlcr.pretrain.diffusion_vae import cut_hole, polish_decoder, reconstruction_psnr, to_unit, train_vae
 from dlcr.reid.models.resnet import mini_resnet
-from dlcr.runtime.checkpoint import code_hash
+from dlcr.runtime.code import code_of
 from dlcr.runtime.files import atomic_path
 from dlcr.runtime.progress import progress
 from dlcr.runtime.store import checkpoint_dir, key_of
@@ -86,7 +86,7 @@ class Encoded:
 def pretrain(folder: Path, settings: dict) -> dict:
     """Trains, saves into `folder` and returns the scores. `settings` overrides fields of `Recipe`."""
     recipe = Recipe(**settings)
-    work = checkpoint_dir("pretrain-inpainter-" + key_of([asdict(recipe), code_hash(dlcr.minicc)])[:16])
+    work = checkpoint_dir("pretrain-inpainter-" + key_of([asdict(recipe), code_of(pretrain_scene, render)])[:16])
     work.mkdir(parents=True, exist_ok=True)
     vae = _trained_vae(recipe, work)
     train_unet(vae, _encoded(recipe, vae, work), recipe, folder, work)

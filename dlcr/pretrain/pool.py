@@ -14,9 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-import dlcr.minicc
 from dlcr.minicc import outfit_words, pretrain_scene, render
-from dlcr.runtime.checkpoint import code_hash
+from dlcr.runtime.code import code_of
 from dlcr.runtime.files import atomic_path
 from dlcr.runtime.progress import progress
 from dlcr.runtime.store import state_root
@@ -40,7 +39,7 @@ def pool(count: int, workers: int = 2) -> Pool:
     """
     if count < 1:
         raise ValueError(f"a pool needs at least 1 scene, got {count}")
-    folder = state_root() / "pretrain" / f"minicc-{code_hash(dlcr.minicc)}"
+    folder = state_root() / "pretrain" / f"minicc-{code_of(pretrain_scene, render)}"
     paths = [folder / f"scenes-{first:06d}.npz" for first in range(0, count, _CHUNK)]
     missing = [(index * _CHUNK, path) for index, path in enumerate(paths) if not path.is_file()]
     if missing:

@@ -22,7 +22,7 @@ from dlcr.data import Generated, load_manifest, open_generated, open_images, ope
 from dlcr.params import Params
 from dlcr.reporting.figures import overlay
 from dlcr.reporting.results import Result, load_rankings
-from dlcr.reporting.sheets import categories
+from dlcr.reporting.sheets import categories, private_item
 from dlcr.runtime.seeds import seed_of
 
 QUERIES, SAMPLES = 240, 60
@@ -77,11 +77,11 @@ def thumbnail(image: np.ndarray) -> str:
 def gather(root: Path, params: Params, results: Mapping[str, Result | None]) -> Browsers:
     """The browsers' data: Table A1's row 1 against row 6, and the set `report.samples`.
 
-    Empty where nothing was run, and for a private dataset, whose pictures may not be passed on. Raises ValueError
+    Empty where nothing was run, and where pictures may not be passed on (`sheets.private_item`). Raises ValueError
     naming a file that is damaged or lacks a column.
     """
     dataset = params.report.dataset
-    if dataset in params.private.datasets or not (root / "data" / dataset).is_dir():
+    if private_item(params) or not (root / "data" / dataset).is_dir():
         return Browsers()
     album = Album()
     manifest = load_manifest(root / "data" / dataset)
@@ -167,7 +167,7 @@ def load_votes(result: Result) -> pd.DataFrame | None:
 def _retrievals(
     root: Path, params: Params, results: Mapping[str, Result | None], manifest: pd.DataFrame, album: Album
 ) -> list[dict]:
-    before, after = (results.get(params.report.a1.get(row, "")) for row in ("1", "6"))
+    before, after = (results.get(params.report.evaluation(f"a1/{row}")) for row in ("1", "6"))
     if before is None or after is None:
         return []
     first, second = (load_rankings(result) for result in (before, after))
@@ -210,7 +210,7 @@ def _by_query(table: pd.DataFrame, wanted: Sequence[str]) -> dict[str, pd.DataFr
 
 def _query_variants(root: Path, params: Params) -> Generated | None:
     """The variants that refinement used, as the quality gate leaves them; None where there are none."""
-    evaluation = params.evaluations[params.report.a1["6"].split("/")[0]]
+    evaluation = params.evaluation(params.report.evaluation("a1/6"))
     folder = root / "generated" / evaluation.queries
     made = evaluation.queries != "none" and folder.is_dir()
     return open_generated(folder, params.quality.minimum()) if made else None

@@ -11,15 +11,16 @@ from pathlib import Path
 import pandas as pd
 
 from dlcr.params import Params
-from dlcr.reporting import browser, figures, formats, tables
-from dlcr.reporting.catalogue import catalogue, metrics
+from dlcr.reporting import browser, figures, formats
 from dlcr.reporting.claims import claims, records
+from dlcr.reporting.oracle import gain_shares
 from dlcr.reporting.page import Page, render
 from dlcr.reporting.parts import Table
 from dlcr.reporting.provenance import provenance, provenance_rows
 from dlcr.reporting.results import load_results
 from dlcr.reporting.scores import stage_scores
 from dlcr.reporting.sheets import retrieval_counts
+from dlcr.reporting.tables import make_tables, metrics
 from dlcr.runtime.files import atomic_path
 from dlcr.runtime.seeds import seed_of
 
@@ -37,15 +38,15 @@ def build(root: Path, params: Params, timings: pd.DataFrame) -> dict[str, bytes]
         timings: as from `dlcr.runtime.timing.load_all`.
 
     Raises ValueError or OSError naming the file that is damaged or incomplete; what was not run is a gap, not an error.
-    Pictures of a private dataset are left out.
+    Pictures that may not be passed on are left out (`sheets.private_item`).
     """
     report = params.report
     if not (root / "data" / report.dataset / "manifest.parquet").is_file():
         raise FileNotFoundError(f"data/{report.dataset}: not there; `dvc repro prepare@{report.dataset}` makes it")
     results = load_results(root, params)
-    found = catalogue(root, params, results, timings)
-    rows = {row: results[name] for row, name in report.a1.items()}
-    shares = tables.gain_shares(rows, report.bootstrap, seed_of("report", params.seed))
+    found = make_tables(root, params, results, timings)
+    rows = {key: results[row.evaluation] for key, row in report.tables.get("a1", {}).items()}
+    shares = gain_shares(rows, report.bootstrap, seed_of("report", params.seed))
     stages = stage_scores(root, params)
     counts = retrieval_counts(rows.get("1"), rows.get("6"))
     histories = load_histories(root, params)

@@ -10,6 +10,7 @@ statement, so p values are two-sided, and those of all statements about one numb
 no difference was found is no equivalence: a statement that something hardly matters has its own test.
 """
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,10 +20,11 @@ import numpy as np
 import pandas as pd
 
 from dlcr.evaluation.statistics import Difference, paired_difference
-from dlcr.params import Params, Ranking
+from dlcr.params import Params, Row
 from dlcr.reporting.formats import interval, is_gap, number, p_value, signed
 from dlcr.reporting.parts import Claim, Outcome
-from dlcr.reporting.results import Result, aligned
+from dlcr.reporting.results import Result, aligned, timing_of
+from dlcr.reporting.statements import STATEMENTS, Statement
 from dlcr.runtime.seeds import seed_of
 
 ALPHA = 0.05
@@ -39,32 +41,15 @@ CONTRADICTED, UNDECIDED = 3, 4
 NAMES = {"top1": "top-1", "map": "mAP"}
 OUTCOMES: tuple[Outcome, ...] = ("supported", "contradicted", "undecided", "not run")
 
-Ranked = tuple[str, str]
-"""An evaluation's name and the kind of its rankings."""
-
 
 @dataclass(frozen=True)
 class Pair:
     """Two sides of a comparison, a - b. A side of several rankings is their mean, query by query; an empty one is not
     in this profile. `label` tells the pairs of one statement apart."""
 
-    a: tuple[Ranked, ...]
-    b: tuple[Ranked, ...]
+    a: tuple[Row, ...]
+    b: tuple[Row, ...]
     label: str = ""
-
-
-@dataclass(frozen=True)
-class Statement:
-    """A statement about one pair, or about `every` one of several: that a - b > 0 in `measure`, or, with a `margin`,
-    that |a - b| < margin (points)."""
-
-    name: str
-    statement: str
-    paper: str
-    pairs: tuple[Pair, ...]
-    measure: str = "top1"
-    margin: float | None = None
-    every: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,21 +75,56 @@ def claims(params: Params, results: Mapping[str, Result | None], timings: pd.Dat
 
     Raises ValueError where two sides of a statement have not the same queries.
     """
-    statements, seed = _statements(params), seed_of("report", params.seed)  # the tables' seed: the same intervals
+    seed = seed_of("report", params.seed)  # the tables' seed: the same intervals
+    pairs = {item.name: pairs_of(item, params) for item in STATEMENTS}
+    asked = [item for item in STATEMENTS if not (item.optional and _lacks_rows(pairs[item.name]))]
     found = {
-        item.name: [_compare(item, pair, results, params.report.bootstrap, seed) for pair in item.pairs]
-        for item in statements
+        item.name: [_compare(item, pair, results, params.report.bootstrap, seed) for pair in pairs[item.name]]
+        for item in asked
+        if item.test != "factor"
     }
-    single = [item.name for item in statements if not item.every and None not in found[item.name]]
+    single = [item.name for item in asked if item.test in ("difference", "equivalence") and found[item.name][0]]
     adjusted = dict(zip(single, holm([found[name][0].p for name in single]), strict=True))
-    made = [
-        _about_every(item, found[item.name], params)
-        if item.every
-        else _about_one(item, found[item.name][0], adjusted.get(item.name, np.nan), len(single), params)
-        for item in statements
-    ]
-    made.insert(_names(made).index("progressive-concat"), _about_time(params, results, timings))
+    made = []
+    for item in asked:
+        if item.test == "factor":
+            made.append(_about_time(item, pairs[item.name], params, results, timings))
+        elif item.test == "every difference":
+            made.append(_about_every(item, pairs[item.name], found[item.name], params))
+        else:
+            p = adjusted.get(item.name, np.nan)
+            made.append(_about_one(item, pairs[item.name], found[item.name][0], p, len(single), params))
     return [_without_verdict(claim) for claim in made] if params.report.mark == "smoke" else made
+
+
+def pairs_of(item: Statement, params: Params) -> list[Pair]:
+    """What a statement compares in this profile: one pair, or of `every difference` one for each row that fits."""
+    others = (item.b,) if isinstance(item.b, str) else item.b
+    if item.test != "every difference":
+        return [Pair(_rows(params, item.a), _rows(params, *others))]
+    table = item.a.partition("/")[0]
+    fits = re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(item.a)))
+    found = [fits.fullmatch(f"{table}/{key}") for key in params.report.tables.get(table, {})]
+    pairs = [
+        Pair(
+            _rows(params, item.a.format(**match.groupdict())),
+            _rows(params, *(other.format(**match.groupdict()) for other in others)),
+            item.label.format(**match.groupdict()),
+        )
+        for match in found
+        if match
+    ]
+    return [pair for pair in pairs if pair.b]
+
+
+def _rows(params: Params, *places: str) -> tuple[Row, ...]:
+    """A side of a comparison; () if the profile lacks one of its rows."""
+    rows = tuple(params.report.row(place) for place in places)
+    return () if None in rows else rows
+
+
+def _lacks_rows(pairs: Sequence[Pair]) -> bool:
+    return not pairs or any(not side for pair in pairs for side in (pair.a, pair.b))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -146,143 +166,6 @@ def exit_code(found: Sequence[Claim], strict: bool = False) -> int:
     return UNDECIDED if strict and outcomes - {"supported"} else 0
 
 
-def _statements(params: Params) -> list[Statement]:
-    """All but the one about speed, in the paper's order."""
-    report = params.report
-
-    def row(key: str, kind: str = "plain") -> tuple[Ranked, ...]:
-        return ((report.a1[key], kind),) if key in report.a1 else ()
-
-    return [
-        Statement(
-            "dlcr",
-            "DLCR as a whole raises top-1.",
-            "66.5 against 55.2, +11.3 (Table A1, rows 6 and 1).",
-            (Pair(row("6", "refined"), row("1")),),
-        ),
-        Statement(
-            "inpainting",
-            "Inpainting that keeps the person beats diffusion of the whole picture.",
-            "62.9 against 55.7, +7.2 (Table A1, rows 4 and 2); with random prompts 60.7, +5.0 (row 3).",
-            (Pair(row("4"), row("2")),),
-        ),
-        Statement(
-            "diffusion",
-            "Diffusion of the whole picture beats no generated data.",
-            "55.7 against 55.2, +0.5 (Table A1, rows 2 and 1): a marginal improvement.",
-            (Pair(row("2"), row("1")),),
-        ),
-        Statement(
-            "prompts",
-            "Prompts extracted from the dataset beat random ones.",
-            "62.9 against 60.7, +2.2 (Table A3).",
-            (Pair(_plain(report.a3, "vlm+llm"), _plain(report.a3, "random")),),
-        ),
-        Statement(
-            "progressive-concat",
-            "Progressive learning beats concatenated data.",
-            "65.0 against 64.0, +1.0 (Table A5).",
-            (Pair(_plain(report.a5, "progressive"), _plain(report.a5, "concat")),),
-        ),
-        Statement(
-            "progressive-pairs",
-            "Progressive learning beats pairs from all variants.",
-            "65.0 against 62.9, +2.1 (Table A1, rows 5 and 4).",
-            (Pair(row("5"), row("4")),),
-        ),
-        *(
-            Statement(
-                f"refinement-{measure}",
-                f"Prediction refinement raises {NAMES[measure]}.",
-                f"{paper} (Table A1, rows 6 and 5).",
-                (Pair(row("6", "refined"), row("5")),),
-                measure,
-            )
-            for measure, paper in (("top1", "66.5 against 65.0, +1.5"), ("map", "63.0 against 62.4, +0.6"))
-        ),
-        *_general_statements(params),
-    ]
-
-
-def _general_statements(params: Params) -> list[Statement]:
-    """What holds beyond the ablations: models, domains, describers, K, guidance; and the oracle's share."""
-    report = params.report
-    models = [
-        Pair(((stages.stage_1, "plain"),), ((stages.baseline, "plain"),), model) for model, stages in report.t3.items()
-    ]
-    found = [
-        Statement(
-            "models",
-            "Every model gains by the generated data.",
-            "+1.0 (GEFF) to +28.7 (MGN), six models (Table 3, stage 1 and baseline).",
-            tuple(models),
-            every=True,
-        ),
-        Statement(
-            "domains",
-            "The gain carries over to datasets that were not trained on.",
-            "+4.3 (LaST) to +8.0 (PRCC), three datasets (Table 4).",
-            tuple(_domains(report.t4)),
-            every=True,
-        ),
-        Statement(
-            "describer",
-            "Which vision-language model describes the clothes hardly matters.",
-            "62.9 with either (Table A4); mAP 60.9 and 61.3.",
-            (Pair(_plain(report.a4, "instructblip"), _plain(report.a4, "llava")),),
-            margin=MARGIN,
-        ),
-        Statement(
-            "k-grows",
-            "Ten variants of an image beat two.",
-            "Shown without numbers (Fig. A8, concatenated data).",
-            (Pair(_plain(report.a8, "10"), _plain(report.a8, "2")),),
-        ),
-        Statement(
-            "k-saturates",
-            "More than ten variants hardly matter.",
-            "Improvements beyond ten are minimal; shown without numbers (Fig. A8, concatenated data).",
-            (Pair(_plain(report.a8, "20"), _plain(report.a8, "10")),),
-            margin=MARGIN,
-        ),
-        Statement(
-            "guidance",
-            "Guidance by a discriminator raises top-1.",
-            "+1 to +2 in some cases on PRCC and CCVID (Sec. 12).",
-            (Pair(_plain(report.guidance, "with"), _plain(report.guidance, "without")),),
-        ),
-    ]
-    if {"1", "5", "oracle"} <= set(report.a1):  # only rendered data has an oracle
-        half = (*_plain(report.a1, "1"), *_plain(report.a1, "oracle"))
-        found.append(
-            Statement(
-                "oracle",
-                "Inpainting reaches more than half of what perfect re-clothing gains.",
-                "Not in the paper: real data has no perfect re-clothing. The effect is the distance to half the gain.",
-                (Pair(_plain(report.a1, "5"), half),),
-            )
-        )
-    return found
-
-
-def _plain(rows: Mapping[str, str], key: str) -> tuple[Ranked, ...]:
-    return ((rows[key], "plain"),) if key in rows else ()
-
-
-def _domains(rows: Mapping[str, Mapping[str, Ranking]]) -> list[Pair]:
-    """Each model of Table 4 with DLCR against itself without, on each dataset that has both."""
-    return [
-        Pair(
-            ((with_dlcr.evaluation, with_dlcr.kind),),
-            ((rows[model][dataset].evaluation, rows[model][dataset].kind),),
-            f"{model} on {dataset}",
-        )
-        for model in rows
-        for dataset, with_dlcr in rows.get(f"{model} + DLCR", {}).items()
-        if dataset in rows[model]
-    ]
-
-
 def _compare(
     item: Statement, pair: Pair, results: Mapping[str, Result | None], bootstrap: int, seed: int
 ) -> Found | None:
@@ -297,22 +180,22 @@ def _compare(
     return Found(
         pair,
         difference,
-        difference.p_value if item.margin is None else _beside(*values, item.margin, bootstrap, seed),
+        _beside(*values, MARGIN, bootstrap, seed) if item.test == "equivalence" else difference.p_value,
         tuple(float(a[seed].mean() - b[seed].mean()) for seed in a.columns if seed in b.columns),
         len(values[0]),
         paired_difference(*others, bootstrap, seed),
     )
 
 
-def _side(side: tuple[Ranked, ...], results: Mapping[str, Result | None], measure: str) -> pd.DataFrame | None:
+def _side(side: tuple[Row, ...], results: Mapping[str, Result | None], measure: str) -> pd.DataFrame | None:
     """A side's scores in percent, a row a query and a column a training seed; None if it was not run so."""
     tables = []
-    for name, kind in side:
-        result = results.get(name)
+    for row in side:
+        result = results.get(row.evaluation)
         if result is None:
             return None
         rows = result.queries
-        rows = rows[(rows["setting"] == result.setting) & (rows["kind"] == kind)]
+        rows = rows[(rows["setting"] == result.setting) & (rows["kind"] == row.kind)]
         if rows.empty:
             return None
         column = {"top1": "hit", "map": "ap"}[measure]
@@ -337,8 +220,8 @@ def _beside(a: np.ndarray, b: np.ndarray, margin: float, bootstrap: int, seed: i
 
 def _direction(item: Statement, difference: float) -> int:
     """Whether a difference speaks for the statement (1), against it (-1) or neither."""
-    if item.margin is not None:
-        return int(np.sign(item.margin - abs(difference)))
+    if item.test == "equivalence":
+        return int(np.sign(MARGIN - abs(difference)))
     return int(np.sign(difference))
 
 
@@ -352,18 +235,20 @@ def _decision(item: Statement, found: Found, p: float) -> int:
 VERDICTS: dict[int, Outcome] = {1: "supported", -1: "contradicted", 0: "undecided"}
 
 
-def _about_one(item: Statement, found: Found | None, p: float, family: int, params: Params) -> Claim:
+def _about_one(
+    item: Statement, pairs: Sequence[Pair], found: Found | None, p: float, family: int, params: Params
+) -> Claim:
     if found is None:
-        return _not_run(item)
+        return _not_run(item, pairs)
     test = f"{_paired(item, found, params)}; after Holm's correction over {family} claims p {_equals(p)}."
     return _claim(item, VERDICTS[_decision(item, found, p)], found, test, _seeds(item, found) + _other(item, found))
 
 
-def _about_every(item: Statement, found: Sequence[Found | None], params: Params) -> Claim:
+def _about_every(item: Statement, pairs: Sequence[Pair], found: Sequence[Found | None], params: Params) -> Claim:
     """Supported if every pair is, contradicted if one is the other way round; the effect is the least difference."""
     ran = [one for one in found if one is not None]
     if not ran:
-        return _not_run(item)
+        return _not_run(item, pairs)
     decisions = [_decision(item, one, p) for one, p in zip(ran, holm([one.p for one in ran]), strict=True)]
     outcome: Outcome = "undecided"
     if -1 in decisions:
@@ -374,28 +259,27 @@ def _about_every(item: Statement, found: Sequence[Found | None], params: Params)
         f"{one.pair.label} {_numbers(one.difference, one.p)}: {VERDICTS[decision]}"
         for one, decision in zip(ran, decisions, strict=True)
     ]
-    lines += [f"{pair.label}: not run" for pair, one in zip(item.pairs, found, strict=True) if one is None]
+    lines += [f"{pair.label}: not run" for pair, one in zip(pairs, found, strict=True) if one is None]
     least = min(ran, key=lambda one: one.difference.mean)
     test = (
         f"{_paired(item, least, params)}; Holm's correction over these {len(ran)}. Supported if every one is, "
         f"contradicted if one is; the effect is the least, {least.pair.label}."
     )
     claim = _claim(item, outcome, least, test, "; ".join(lines) + ".")
-    return replace(claim, sources=_sources(item.pairs))
+    return replace(claim, sources=_sources(pairs))
 
 
-def _about_time(params: Params, results: Mapping[str, Result | None], timings: pd.DataFrame) -> Claim:
+def _about_time(
+    item: Statement,
+    pairs: Sequence[Pair],
+    params: Params,
+    results: Mapping[str, Result | None],
+    timings: pd.DataFrame,
+) -> Claim:
     """Seconds of an epoch where both were timed on one machine, else images an epoch, which need no clock."""
-    progressive, concat = (_plain(params.report.a5, row) for row in ("progressive", "concat"))
-    item = Statement(
-        "progressive-time",
-        "An epoch of progressive learning takes less time than one of concatenated data.",
-        "65 s against 691 s (Table A5).",
-        (Pair(progressive, concat),),
-    )
-    names = _sources(item.pairs)
-    if not progressive or not concat or any(results.get(name) is None for name in names):
-        return _not_run(item)
+    names = _sources(pairs)
+    if _lacks_rows(pairs) or any(results.get(name) is None for name in names):
+        return _not_run(item, pairs)
     images = [_images_an_epoch(params, name) for name in names]
     facts = [_training(params, timings, name) for name in names]
     seconds = [fact.get("epoch_seconds", np.nan) for fact in facts]
@@ -408,25 +292,13 @@ def _about_time(params: Params, results: Mapping[str, Result | None], timings: p
         ratio, unit = images[1] / images[0], "times as many images with concatenated data"
         test = "Images an epoch, as both were not timed on one machine."
     direction = (ratio > FASTER) - (ratio < 1 / FASTER)
-    return Claim(
-        item.name,
-        item.statement,
-        item.paper,
-        VERDICTS[int(direction)],
-        float(ratio),
-        np.nan,
-        np.nan,
-        np.nan,
-        unit,
-        test,
-        detail,
-        names,
-    )
+    outcome = VERDICTS[int(direction)]
+    return replace(_not_run(item, pairs), outcome=outcome, effect=float(ratio), unit=unit, test=test, detail=detail)
 
 
 def _images_an_epoch(params: Params, name: str) -> int:
     """How many images an epoch shows for each original one: itself, with one variant, or with all K."""
-    run = params.runs[params.evaluations[name.partition("/")[0]].run]
+    run = params.runs[params.evaluation(name).run]
     made = params.generated.get(run.generated)  # an imported set is not among them
     k = run.k or (made and made.k) or params.k
     return {"none": 1, "paired": 2, "progressive": 2, "concat": k + 1}[run.mode]
@@ -434,36 +306,23 @@ def _images_an_epoch(params: Params, name: str) -> int:
 
 def _training(params: Params, timings: pd.DataFrame, name: str) -> dict:
     """The timing facts of an evaluation's training, {} if it was not timed."""
-    name, _, ablation = name.partition("/")
-    run = params.evaluations[name].run + (f".{ablation}" if ablation else "")
-    rows = timings[(timings["stage"] == "train") & (timings["name"] == run)]
-    return {} if rows.empty else rows.iloc[-1].dropna().to_dict()
+    ablation = name.partition("/")[2]
+    run = params.evaluation(name).run + (f".{ablation}" if ablation else "")
+    return timing_of(timings, "train", run)
 
 
 def _claim(item: Statement, outcome: Outcome, found: Found, test: str, detail: str) -> Claim:
-    difference = found.difference
-    return Claim(
-        item.name,
-        item.statement,
-        item.paper,
-        outcome,
-        difference.mean,
-        difference.low,
-        difference.high,
-        found.p,
-        f"points of {NAMES[item.measure]}",
-        test,
-        detail,
-        _sources((found.pair,)),
-    )
+    effect, low, high = found.difference.mean, found.difference.low, found.difference.high
+    unit, sources = f"points of {NAMES[item.measure]}", _sources((found.pair,))
+    about = (item.name, item.statement, item.paper)
+    return Claim(*about, outcome, effect, low, high, found.p, unit, test, detail, sources)
 
 
-def _not_run(item: Statement) -> Claim:
-    lacking = [ranked for pair in item.pairs for ranked in (pair.a, pair.b) if not ranked]
-    detail = "This profile has no such evaluations." if lacking or not item.pairs else "Not all of it was run."
+def _not_run(item: Statement, pairs: Sequence[Pair]) -> Claim:
+    detail = "This profile has no such evaluations." if _lacks_rows(pairs) else "Not all of it was run."
     gaps = (np.nan,) * 4
     unit = f"points of {NAMES[item.measure]}"
-    return Claim(item.name, item.statement, item.paper, "not run", *gaps, unit, "", detail, _sources(item.pairs))
+    return Claim(item.name, item.statement, item.paper, "not run", *gaps, unit, "", detail, _sources(pairs))
 
 
 def _without_verdict(claim: Claim) -> Claim:
@@ -477,8 +336,8 @@ def _without_verdict(claim: Claim) -> Claim:
 def _paired(item: Statement, found: Found, params: Params) -> str:
     """How a pair is tested, in words."""
     test = f"two-sided sign-flip test of {found.queries} paired queries, seeds averaged"
-    if item.margin is not None:
-        test = f"equivalence within ±{item.margin:g} points, by a {test}, at either end"
+    if item.test == "equivalence":
+        test = f"equivalence within ±{MARGIN:g} points, by a {test}, at either end"
     return f"{test[0].upper()}{test[1:]}; bootstrap interval; {params.report.bootstrap} resamples"
 
 
@@ -489,7 +348,7 @@ def _seeds(item: Statement, found: Found) -> str:
     if len(found.seeds) == 1:
         return "One training seed: nothing is known of others."
     directions = [_direction(item, value) for value in found.seeds]
-    if item.margin is not None:
+    if item.test == "equivalence":
         agree = f"{directions.count(1)} of {len(directions)} within the margin"
     else:
         agree = "all on one side" if len(set(directions)) == 1 else "they disagree"
@@ -511,11 +370,7 @@ def _equals(p: float) -> str:
 
 
 def _sources(pairs: Sequence[Pair]) -> list[str]:
-    return list(dict.fromkeys(name for pair in pairs for name, _ in (*pair.a, *pair.b)))
-
-
-def _names(found: Sequence[Claim]) -> list[str]:
-    return [claim.name for claim in found]
+    return list(dict.fromkeys(row.evaluation for pair in pairs for row in (*pair.a, *pair.b)))
 
 
 def _indented(text: str) -> str:

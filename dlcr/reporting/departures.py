@@ -93,10 +93,10 @@ def departures(params: Params) -> dict[str, list]:
 
 def _run(params: Params):
     """The run behind Table A1's most complete row that has one."""
-    evaluation = next((params.report.a1[row] for row in "654321" if row in params.report.a1), None)
-    if evaluation is None:
-        raise ValueError("report.a1: no row 1 to 6; the report needs at least one")
-    return params.runs[params.evaluations[evaluation.split("/")[0]].run]
+    place = next((place for row in "654321" if (place := params.report.evaluation(f"a1/{row}"))), None)
+    if place is None:
+        raise ValueError("report.tables.a1: no row 1 to 6; the report needs at least one")
+    return params.runs[params.evaluation(place).run]
 
 
 def _describer(params: Params, outfits: str) -> str:
@@ -106,7 +106,8 @@ def _describer(params: Params, outfits: str) -> str:
 
 def _queries(params: Params) -> dict | None:
     """k, steps and size of the query variants behind row 6 of Table A1; None if it has none."""
-    name = params.evaluations[params.report.a1["6"].split("/")[0]].queries if "6" in params.report.a1 else "none"
+    place = params.report.evaluation("a1/6")
+    name = params.evaluation(place).queries if place else "none"
     if name == "none":
         return None
     made, inpaint = params.generated[name], params.inpaint

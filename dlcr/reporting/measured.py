@@ -3,7 +3,7 @@
 A row that was not run has no numbers; they become NaN in a table, never zeros.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -71,11 +71,6 @@ def joined(rows: list[dict], columns: list[str]) -> pd.DataFrame:
     for measure in MEASURES:
         columns += [f"paper_{measure}", *(f"{measure}{end}" for end in ENDS)]
     return pd.DataFrame(rows, columns=None if rows else columns).reindex(columns=columns, fill_value=np.nan)
-
-
-def reported(row: Mapping[str, str]) -> dict[str, float]:
-    """`paper_top1` and `paper_map` of a row of one of the paper's tables, NaN where it gives none."""
-    return {f"paper_{measure}": float(row[measure] or "nan") for measure in MEASURES}
 
 
 def _scored(result: Result, kind: str, bootstrap: int, seed: int) -> dict:

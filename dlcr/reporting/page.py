@@ -18,25 +18,19 @@ from markupsafe import Markup
 
 from dlcr.params import Params, file_content
 from dlcr.reporting.browser import RIGHT, Browsers, fit, script_data
+from dlcr.reporting.cells import probability
 from dlcr.reporting.departures import departures
 from dlcr.reporting.formats import interval, is_gap, number, signed, spread
 from dlcr.reporting.paper import ORACLE
 from dlcr.reporting.parts import Cell, Claim, Picture, Table
-from dlcr.reporting.sheets import CATEGORIES
-from dlcr.reporting.views import probability
+from dlcr.reporting.sheets import CATEGORIES, private_item
 
 LIMIT, PICTURES = 15_000_000, 6_000_000
 """Bytes: the page has fewer, its figures at most so many. The browsers show what then still fits."""
 ALIGNMENT = {"words": "words", "upper": "upper", "lower": "lower", "footwear": "footwear", "all": "any item"}
 MIME = {"svg": "image/svg+xml", "png": "image/png"}
-GROUPS = {
-    "What each part contributes": ("a1", "a5", "a8", "guidance", "combinations"),
-    "Methods and models": ("t2", "t3", "ccfa-main", "ccfa"),
-    "Prompts": ("a3", "a4"),
-    "Data and domains": ("t1", "t4"),
-    "Everything": ("settings",),
-}
-"""The tables by heading; those of no group stand under the last one, timings and quality in sections of their own."""
+GROUPS = ("What each part contributes", "Methods and models", "Prompts", "Data and domains", "Everything")
+"""Headings of the tables; Table A1, the headline, stands on top."""
 FIGURES = {
     "fig-1": "Figure 1 (left)",
     "fig-a3": "Figure A3",
@@ -61,7 +55,7 @@ class Page:
     """What the page shows.
 
     tables and pictures by name, in the order of the page. provenance: as in provenance.json. shares: as from
-    `tables.gain_shares`. stages: scores of the single stages, {} without known truth. counts: queries by category of
+    `oracle.gain_shares`. stages: scores of the single stages, {} without known truth. counts: queries by category of
     `sheets.CATEGORIES`, and all `queries`; {} where rows 1 and 6 were not run.
     """
 
@@ -107,7 +101,7 @@ def _render(page: Page, browsers: Browsers) -> bytes:
         script=Markup(script),
         policy=policy(style, script),
         report=report,
-        private=report.dataset in params.private.datasets,
+        private=private_item(params),
         headlines=headlines(page),
         share=_share_sentence(page.shares),
         claims=claim_rows(page.claims),
@@ -165,6 +159,7 @@ def table_of(table: Table) -> dict[str, Any]:
         "name": table.name,
         "title": table.title,
         "folder": table.folder,
+        "group": table.group,
         "notes": [*table.notes, *(["Below a number of this run: its 95 % interval."] if below else [])],
         "columns": [name.replace("top-1", "top\u20111") for name in columns],
         "rows": [
@@ -191,11 +186,8 @@ def _cell(value: object, below: object = "") -> dict[str, str]:
 
 def grouped(tables: dict[str, dict]) -> list[tuple[str, list[dict]]]:
     """(heading, tables) of the section of tables, without the headline; a group without tables is left out."""
-    left = {
-        name: table for name, table in tables.items() if table["folder"] == "tables" and name not in ("a1", "quality")
-    }
-    found = {heading: [left.pop(name) for name in names if name in left] for heading, names in GROUPS.items()}
-    list(found.values())[-1].extend(left.values())
+    shown = [table for name, table in tables.items() if table["folder"] == "tables" and name != "a1"]
+    found = {heading: [table for table in shown if table["group"] == heading] for heading in GROUPS}
     return [(heading, group) for heading, group in found.items() if group]
 
 
@@ -204,7 +196,7 @@ def headlines(page: Page) -> list[dict[str, str]]:
     rows = page.tables["a1"].numbers.set_index("row").to_dict("index")
     base, full, bound = rows["1"], rows["6"], rows[ORACLE]
     share = page.shares.get("top1", {})
-    source = {row: f"#{anchor(name)}" for row, name in page.params.report.a1.items()}
+    source = {key: f"#{anchor(row.evaluation)}" for key, row in page.params.report.tables.get("a1", {}).items()}
     shown = [
         (
             "Baseline top-1",
@@ -321,7 +313,8 @@ def evaluation_rows(page: Page) -> list[dict[str, Any]]:
     known = page.provenance.get("evaluations", {})
     cells = (value for table in page.tables.values() for value in table.view.to_numpy(dtype=object).ravel())
     named = {value.source for value in cells if isinstance(value, Cell) and value.source}
-    named |= {name for claim in page.claims for name in claim.sources} | set(page.params.report.a1.values())
+    named |= {name for claim in page.claims for name in claim.sources}
+    named |= {row.evaluation for row in page.params.report.tables.get("a1", {}).values()}
     return [{"name": name, "id": anchor(name), "facts": known.get(name)} for name in sorted({*known, *named})]
 
 

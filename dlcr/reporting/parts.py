@@ -1,6 +1,6 @@
 """What the report is made of, as plain data: tables of cells, pictures and claims.
 
-Those who make them (`catalogue`, `figures`, `claims`) and those who show them (Markdown, LaTeX, CSV, the page) meet
+Those who make them (`tables`, `figures`, `claims`) and those who show them (Markdown, LaTeX, CSV, the page) meet
 here.
 """
 
@@ -33,7 +33,8 @@ class Cell:
 class Table:
     """A table as numbers (its CSV file) and as readers see it: `view` holds str and Cell, its columns are the headings.
 
-    folder: `tables`, or `timings` for what differs between runs and so is not hashed by DVC.
+    folder: `tables`, or `timings` for what differs between runs and so is not hashed by DVC. group: its heading on the
+    page, one of `page.GROUPS`; "" for what has a section of its own, as times have.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Table:
     view: pd.DataFrame
     notes: list[str] = field(default_factory=list)
     folder: Literal["tables", "timings"] = "tables"
+    group: str = "Everything"
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,14 @@ def load_rankings(result: Result) -> pd.DataFrame:
     return _read(source, ["query", "rank", "gallery", "similarity", "correct", "refined"])
 
 
+def timing_of(timings: pd.DataFrame, stage: str, name: str) -> dict:
+    """The timing facts of one stage, {} if this machine has none."""
+    if timings.empty:
+        return {}
+    found = timings[(timings["stage"] == stage) & (timings["name"] == name)]
+    return {} if found.empty else found.iloc[-1].dropna().to_dict()
+
+
 def per_query(result: Result, kind: str) -> pd.DataFrame:
     """Each query's top-1 and AP in percent in the result's setting and kind (`KINDS`), averaged over the seeds.
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from dlcr.data import Generated, load_manifest, open_generated, open_images, open_masks
+from dlcr.params import Params
 from dlcr.reporting.results import Result, load_rankings
 
 SAMPLES, VARIANTS = 5, 6
@@ -64,6 +65,20 @@ class Retrieval:
     query: np.ndarray
     before: list[tuple[np.ndarray, bool]]
     after: list[tuple[np.ndarray, bool]]
+
+
+def private_item(params: Params) -> str:
+    """An item that keeps all images, and the texts on them, out of figures and page, as it may not be passed on; "" if
+    they may be shown.
+
+    Shown are the dataset, the samples, the ways of Fig. 1, and what the evaluations of Table A1's rows 1, 5 and 6 are
+    made from.
+    """
+    report = params.report
+    places = (report.evaluation(f"a1/{row}") for row in ("1", "5", "6"))
+    shown = [("datasets", report.dataset), *(("generated", name) for name in (report.samples, *report.ways.values()))]
+    shown += [("evaluations", place) for place in places if place]
+    return next((name for section, name in shown if params.is_private(section, name)), "")
 
 
 def choose_first(manifest: pd.DataFrame, split: str, count: int) -> list[str]:

@@ -11,7 +11,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from dlcr.runtime.weights import NETWORK, Kind, NotDownloaded, download_command, find_model, loading
@@ -152,13 +151,4 @@ def model_fingerprint(model: str) -> str:
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.name not in ("README.md", "scores.json"):
             digest.update(f"{path.relative_to(folder).as_posix()}\0".encode() + blake2b(path.read_bytes()).digest())
-    return digest.hexdigest()
-
-
-def code_hash(*packages: ModuleType) -> str:
-    """Hash of packages' source files, 16 hex digits: part of the key of what a store keeps of their work."""
-    digest = blake2b(digest_size=8)
-    for package in packages:
-        for path in sorted(Path(package.__file__).parent.glob("*.py")):
-            digest.update(f"{package.__name__}/{path.name}\0".encode() + path.read_bytes() + b"\0")
     return digest.hexdigest()

@@ -9,8 +9,11 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from benchmarks import generation as benchmark
+from benchmarks import common
+from benchmarks.generation import large, models, storage, work
+from benchmarks.generation.__main__ import app
 from dlcr.data import read_table
+from dlcr.prompts import describe, load_describer
 
 LARGE = "inpaint", "inpaint-queries", "segformer-b2", "llava-7b"
 
@@ -18,10 +21,10 @@ LARGE = "inpaint", "inpaint-queries", "segformer-b2", "llava-7b"
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, float], dict]:
     """A case with a single round."""
-    monkeypatch.setattr(benchmark, "ROUNDS", 1)
+    monkeypatch.setattr(common, "ROUNDS", 1)
 
     def call(case: str, scale: float) -> dict:
-        result = CliRunner().invoke(benchmark.app, ["--case", case, "--scale", str(scale)])
+        result = CliRunner().invoke(app, ["--case", case, "--scale", str(scale)])
         assert result.exit_code == 0, result.output
         return json.loads(result.stdout)
 
@@ -30,7 +33,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, float], dict]:
 
 @pytest.mark.slow
 def test_the_plain_loop_paints_the_same_pictures(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(benchmark, "VARIANTS", 2)
+    monkeypatch.setattr(work, "VARIANTS", 2)
     found = run("mini", 0.01)
     # of 255: another solver, number of steps, guidance or noise is many levels away
     assert found["mean difference to the plain loop inside the masks (levels)"] < 2
@@ -62,8 +65,8 @@ def test_without_a_gpu_large_models_are_skipped_with_a_reason(run: Callable, cas
 
 
 def test_the_large_language_model_always_answers_with_all_tokens(tmp_path: Path) -> None:
-    benchmark.save_llava(tmp_path, tiny=True)
-    describer = benchmark.load_describer(str(tmp_path))
+    models.save_llava(tmp_path, tiny=True)
+    describer = load_describer(str(tmp_path))
     head, passes = describer.model.lm_head, []
     head.register_forward_hook(lambda *_: passes.append(1))
     head.weight.data.zero_()
@@ -71,7 +74,7 @@ def test_the_large_language_model_always_answers_with_all_tokens(tmp_path: Path)
         head.bias = torch.nn.Parameter(torch.zeros(len(head.weight)))
         head.bias.data[token] = 1
         passes.clear()
-        assert len(benchmark.describe(describer, benchmark.made_up(2), "What?", max_new_tokens=32)) == 2
+        assert len(describe(describer, work.made_up(2), "What?", max_new_tokens=32)) == 2
         assert len(passes) == 32
 
 
@@ -81,16 +84,16 @@ def test_operations_are_counted_in_inference_mode_too() -> None:
     attention = torch.nn.functional.scaled_dot_product_attention
     for mode in (torch.no_grad, torch.inference_mode):
         with mode():
-            assert benchmark.flops(lambda: layer(rows)) == 2 * 3 * 5 * 7
-            assert benchmark.flops(lambda: attention(queries, queries, queries)) == 2 * (2 * 2 * 4 * 4 * 8)
+            assert large.flops(lambda: layer(rows)) == 2 * 3 * 5 * 7
+            assert large.flops(lambda: attention(queries, queries, queries)) == 2 * (2 * 2 * 4 * 4 * 8)
 
 
 @pytest.mark.slow
 def test_storage_compares_the_same_bytes_and_leaves_nothing(
     run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(benchmark.tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(benchmark, "BLOCK", 8)
+    monkeypatch.setattr(storage.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(storage, "BLOCK", 8)
     found = run("storage", 0.001)
     assert found["images"] == 180
     assert found["shards"] == 30
@@ -99,7 +102,7 @@ def test_storage_compares_the_same_bytes_and_leaves_nothing(
 
 
 def test_shards_hold_what_the_loose_files_hold(tmp_path: Path) -> None:
-    size, files = benchmark.write_variants(tmp_path / "loose", tmp_path / "shards", 3)
+    size, files = storage.write_variants(tmp_path / "loose", tmp_path / "shards", 3)
     loose = [path.read_bytes() for path in sorted(tmp_path.glob("loose/**/*.png"))]
     shards = sorted((tmp_path / "shards").iterdir())
     packed = [data for path in shards for data in read_table(path)["image"].to_pylist()]
@@ -109,4 +112,4 @@ def test_shards_hold_what_the_loose_files_hold(tmp_path: Path) -> None:
 
 def test_a_command_of_dvc_that_fails_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(subprocess.CalledProcessError):
-        benchmark.Dvc(tmp_path).run(tmp_path, "status")
+        storage.Dvc(tmp_path).run(tmp_path, "status")

@@ -6,15 +6,16 @@ import pytest
 
 from dlcr.evaluation import (
     Labels,
+    Side,
     compared_rows,
     evaluate_features,
     joint_labels,
     junk_rule,
     single_shot,
-    tracklet_features,
-    tracklet_of,
 )
-from dlcr.evaluation.runs import comparisons
+from dlcr.evaluation.metrics import evaluate_sides
+from dlcr.evaluation.protocols import comparisons
+from dlcr.evaluation.tracklets import tracklet_features, tracklet_of
 
 
 def manifest(rows):
@@ -83,12 +84,12 @@ def test_vc_clothes_leaves_out_the_camera_alone():
             ("2", "2-01", "4", "gallery"),
         ]
     )
-    case = comparisons(table, np.eye(4)[:, :2] + 1, "vc-clothes")["cc"]
+    case = comparisons(table, Side(np.eye(4)[:, :2] + 1, joint_labels(table)), "vc-clothes")["cc"]
     assert (case.setting, case.junk) == ("cc", "general")
-    scores = evaluate_features(*case.features, *case.labels, case.junk)
+    scores = evaluate_sides(case.query, case.gallery, case.junk)
     assert (scores.queries, scores.unmatched) == (1, 0)
     with pytest.raises(ValueError, match="no query has a correct gallery image"):
-        evaluate_features(*case.features, *case.labels, "cc")
+        evaluate_sides(case.query, case.gallery, "cc")
     assert [junk_rule(setting, "ltcc") for setting in ("cc", "sc", "general")] == ["cc", "sc", "general"]
 
 
@@ -196,7 +197,7 @@ def test_single_shot_is_the_mean_over_galleries_of_one_image_a_subject():
     query = Labels(np.arange(12) % 4, np.full(12, 9), np.full(12, 2))
     gallery = Labels(np.repeat(np.arange(4), 3), np.zeros(12, int), np.zeros(12, int))
     features, others = rng.normal(size=(12, 3)), rng.normal(size=(12, 3))
-    found = single_shot(features, others, query, gallery, draws=400)
+    found = single_shot(Side(features, query), Side(others, gallery), draws=400)
     top1 = []
     for choice in np.ndindex(3, 3, 3, 3):  # every gallery there is
         rows = [3 * subject + image for subject, image in enumerate(choice)]
@@ -210,7 +211,7 @@ def test_single_shot_draws_are_seeded():
     rng = np.random.default_rng(1)
     query = Labels(np.arange(9) % 3, np.ones(9, int), np.ones(9, int))
     gallery = Labels(np.repeat(np.arange(3), 10), np.zeros(30, int), np.zeros(30, int))
-    arguments = rng.normal(size=(9, 3)), rng.normal(size=(30, 3)), query, gallery
+    arguments = Side(rng.normal(size=(9, 3)), query), Side(rng.normal(size=(30, 3)), gallery)
     assert single_shot(*arguments, seed=1) == single_shot(*arguments, seed=1)
     assert single_shot(*arguments, seed=1) != single_shot(*arguments, seed=2)
     with pytest.raises(ValueError, match="draws must be at least 1"):

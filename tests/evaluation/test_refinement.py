@@ -9,6 +9,7 @@ from dlcr.evaluation import (
     SETTINGS,
     Labels,
     Refined,
+    Side,
     count_votes,
     evaluate,
     evaluate_features,
@@ -173,7 +174,7 @@ def test_refined_scores_follow_the_stated_rule(seed, setting):
     rng = np.random.default_rng(seed)
     query, variants, gallery, labels, gallery_labels = random_case(rng, 8, 60, 2)
     refined = refine(query, variants, gallery, labels, gallery_labels, 4, setting)
-    scores = evaluate_refined(query, gallery, refined, labels, gallery_labels, setting)
+    scores = evaluate_refined(Side(query, labels), Side(gallery, gallery_labels), refined, setting)
     assert scores.per_query_top1.tolist() == (refined.prediction == labels.subjects)[scores.query_index].tolist()
     for i, ap in zip(scores.query_index, scores.per_query_ap, strict=True):
         place = {s: p for p, s in enumerate(refined.subjects[i].tolist()) if s >= 0}
@@ -187,7 +188,7 @@ def test_nothing_in_s_leaves_the_ranking():
     query, _, gallery, labels, gallery_labels = random_case(np.random.default_rng(4), 5, 50, 0)
     nothing = Refined(np.full(5, -1), np.full((5, 3), -1), np.zeros((5, 3)))
     plain = evaluate_features(query, gallery, labels, gallery_labels, "cc")
-    refined = evaluate_refined(query, gallery, nothing, labels, gallery_labels)
+    refined = evaluate_refined(Side(query, labels), Side(gallery, gallery_labels), nothing)
     assert refined.per_query_ap.tolist() == plain.per_query_ap.tolist()
 
 
@@ -229,7 +230,7 @@ def test_on_cosines_it_is_refine(seed, q, g, n_variants, m, setting):
         for j in range(g):
             correct[i, j] &= not is_junk(labels, gallery_labels, i, j, setting)
     if correct.any():
-        a = evaluate_refined(query, gallery, expected, labels, gallery_labels, setting)
+        a = evaluate_refined(Side(query, labels), Side(gallery, gallery_labels), expected, setting)
         b = evaluate_refined_similarity(similarity, refined, labels, gallery_labels, setting)
         assert a.query_index.tolist() == b.query_index.tolist()
         assert a.per_query_top1.tolist() == b.per_query_top1.tolist()
@@ -342,8 +343,9 @@ def test_a_refinement_of_other_queries_is_named():
 def test_votes_of_the_voters_add_up_to_the_scores(seed, g, n_variants, m, setting):
     """Each source's voters are its nearest images without junk, and a subject of S has the sum of its images' votes."""
     case = random_case(np.random.default_rng(seed), 3, g, n_variants)
-    voters, refined = find_voters(*case, m, setting), refine(*case, m, setting)
     query, variants, gallery, labels, gallery_labels = case
+    voters = find_voters(Side(query, labels), variants, Side(gallery, gallery_labels), m, setting)
+    refined = refine(*case, m, setting)
     for i in range(len(query)):
         kept = [j for j in range(g) if not is_junk(labels, gallery_labels, i, j, setting)]
         for source, feature in enumerate([query[i], *variants[i]]):

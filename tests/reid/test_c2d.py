@@ -15,7 +15,8 @@ from torch import Tensor
 from dlcr.data import load_manifest, open_images, read_dataset
 from dlcr.data.pack import pack
 from dlcr.evaluation.features import extract_tracklet_features
-from dlcr.evaluation.protocols import TEST_SPLITS, tracklet_of
+from dlcr.evaluation.protocols import TEST_SPLITS
+from dlcr.evaluation.tracklets import tracklet_of
 from dlcr.reid.clips import chunks, pick_clip
 from dlcr.reid.colours import normalise
 from dlcr.reid.models import Batch, ReidModel, build_model

@@ -42,10 +42,11 @@ TOP1 = {
 def make_pipeline(root: Path, params: Params, missing: tuple[str, ...] = ()) -> None:
     """Writes everything that the report reads under `root`, except the evaluations named in `missing`."""
     report = params.report
-    shown = {report.dataset, *report.t1, *(item.dataset for item in params.evaluations.values())}
+    shown = {report.dataset, *report.datasets, *(item.dataset for item in params.evaluations.values())}
     manifests = {dataset: make_data(root, dataset) for dataset in sorted(shown)}
     make_texts(root, params, manifests[report.dataset])
-    for name in sorted({report.samples, "oracle", *report.ways.values(), *report.t1.values()} & {*params.generated}):
+    sets = {report.samples, "oracle", *report.ways.values(), *report.datasets.values()}
+    for name in sorted(sets & {*params.generated}):
         make_set(root, name, manifests[params.generated[name].dataset])
     for name, item in params.generated.items():
         if item.split == "query" and item.dataset in manifests:

@@ -30,13 +30,15 @@ def params(repository: Path) -> Params:
 def root(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Path:
     """A pipeline of which only what the browsers show was run."""
     root = tmp_path_factory.mktemp("pipeline")
-    make_pipeline(root, params, missing=tuple(set(params.evaluations) - {params.report.a1[row] for row in ROWS}))
+    make_pipeline(
+        root, params, missing=tuple(set(params.evaluations) - {params.report.evaluation(f"a1/{row}") for row in ROWS})
+    )
     return root
 
 
 @pytest.fixture(scope="module")
 def results(root: Path, params: Params) -> dict[str, Result | None]:
-    names = [params.report.a1[row] for row in ROWS]
+    names = [params.report.evaluation(f"a1/{row}") for row in ROWS]
     return {name: load_result(root / "evaluations" / name, name) for name in names}
 
 
@@ -46,7 +48,7 @@ def browsers(root: Path, params: Params, results: dict) -> Browsers:
 
 
 def test_every_query_with_both_rankings(browsers: Browsers, root: Path, params: Params) -> None:
-    rankings = pd.read_parquet(root / "evaluations" / params.report.a1["6"] / "rankings.parquet")
+    rankings = pd.read_parquet(root / "evaluations" / params.report.evaluation("a1/6") / "rankings.parquet")
     assert {item["id"] for item in browsers.retrievals} == set(rankings["query"])
     for item in browsers.retrievals:
         wanted = rankings[(rankings["query"] == item["id"]) & rankings["refined"]].sort_values("rank")
@@ -101,15 +103,10 @@ def test_variants_below_the_gate_are_gaps(root: Path, params: Params, results: d
 
 def test_gaps(root: Path, params: Params, results: dict, browsers: Browsers, tmp_path: Path) -> None:
     assert gather(tmp_path, params, {}) == Browsers()  # no data
-    without = gather(root, params, results | {params.report.a1["6"]: None})
+    without = gather(root, params, results | {params.report.evaluation("a1/6"): None})
     assert (without.retrievals, len(without.samples)) == ([], len(browsers.samples))
     other = params.report.model_copy(update={"samples": "never-made"})
     assert gather(root, params.model_copy(update={"report": other}), results).samples == []
-
-
-def test_no_picture_of_a_private_dataset(root: Path, params: Params, results: dict) -> None:
-    private = params.private.model_copy(update={"datasets": params.datasets})
-    assert gather(root, params.model_copy(update={"private": private}), results) == Browsers()
 
 
 def test_votes_that_were_not_recorded_are_gaps(
@@ -123,7 +120,7 @@ def test_votes_that_were_not_recorded_are_gaps(
 
 
 def test_votes_file_is_checked(tmp_path: Path, results: dict, params: Params) -> None:
-    result = results[params.report.a1["1"]]
+    result = results[params.report.evaluation("a1/1")]
     assert browser.load_votes(Result(result.name, tmp_path, result.metrics, result.queries)) is None
     pd.DataFrame({"query": ["a"]}).to_parquet(tmp_path / "votes.parquet")
     with pytest.raises(ValueError, match=r"votes\.parquet: no column variant, rank, .*; it has query"):

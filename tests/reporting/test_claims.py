@@ -123,7 +123,8 @@ def test_what_was_not_run_is_a_gap(params: Params) -> None:
 
 
 def test_a_profile_without_the_rows_says_so(params: Params) -> None:
-    report = params.report.model_copy(update={"a1": {"1": "baseline"}, "a4": {}, "a5": {}, "t4": {}})
+    tables = {"a1": {"1": params.report.row("a1/1")}, "t3": params.report.tables["t3"]}
+    report = params.report.model_copy(update={"tables": tables})
     found = verdicts(params.model_copy(update={"report": report}), result("baseline", 0.5))
     for name in ("inpainting", "describer", "progressive-time", "progressive-concat", "domains"):
         assert (found[name].outcome, found[name].detail) == ("not run", "This profile has no such evaluations.")
@@ -179,13 +180,13 @@ def test_no_difference_is_not_equivalence(params: Params) -> None:
 
 def test_every_model_must_gain(params: Params) -> None:
     """In stage 1, by the data alone: neither progressive learning nor refinement takes part."""
-    models = params.report.t3
-    bases = [result(name, 0.4) for name in {stages.baseline for stages in models.values()}]
-    better = {name: result(name, 0.6) for name in {stages.stage_1 for stages in models.values()}}
+    rows = params.report.tables["t3"].items()
+    bases = [result(row.evaluation, 0.4) for key, row in rows if key.endswith("/baseline")]
+    better = {row.evaluation: result(row.evaluation, 0.6) for key, row in rows if key.endswith("/stage 1")}
     assert {params.runs[params.evaluations[name].run].mode for name in better} == {"paired"}
     claim = verdicts(params, *bases, *better.values())["models"]
     assert (claim.outcome, claim.effect) == ("supported", pytest.approx(20))
-    assert claim.detail.count("supported") == len(models)
+    assert claim.detail.count("supported") == len(better) == 7
     better["hpm-paired"] = result("hpm-paired", 0.41)
     claim = verdicts(params, *bases, *better.values())["models"]
     assert (claim.outcome, claim.effect) == ("undecided", pytest.approx(1))

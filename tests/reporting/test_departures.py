@@ -46,8 +46,8 @@ def test_every_profile_has_its_own(repository: Path, profile: str) -> None:
 
 def test_a_profile_without_query_variants_says_so(repository: Path) -> None:
     params = load_params(repository / "profiles" / "prcc.yaml")
-    rows = {row: place for row, place in params.report.a1.items() if row != "6"}
-    params = params.model_copy(update={"report": params.report.model_copy(update={"a1": rows})})
+    rows = {key: row for key, row in params.report.tables["a1"].items() if key != "6"}
+    params = params.model_copy(update={"report": params.report.model_copy(update={"tables": {"a1": rows}})})
     found = {row["name"]: (row["run"], row["same"]) for row in departures(params)["settings"]}
     assert found["generated size of queries"] == found["l, variants a query"] == ("not run", False)
 

@@ -1,4 +1,4 @@
-"""The figures: made of what is there, left out otherwise, the same bytes twice, nothing of a private dataset."""
+"""The figures: made of what is there, left out otherwise, the same bytes twice."""
 
 import io
 import json
@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from safetensors.torch import save_file
 
-from dlcr.params import Params, load_params
+from dlcr.params import Params, Row, load_params
 from dlcr.reid import build_model
 from dlcr.reporting.figures import pictures, plot_data
 from dlcr.reporting.figures.ablation import ablation
@@ -31,8 +31,6 @@ from dlcr.reporting.parts import Picture, Table
 from dlcr.reporting.results import Result, load_result
 
 NAMES = ["a1", "fig-1", "fig-a3", "fig-a4", "fig-a5", "fig-a6", "fig-a7", "fig-a8", "schedule", "training"]
-POINTS = ["a1", "fig-a8", "schedule", "training"]
-"""Figures that show no single images."""
 
 
 @pytest.fixture(scope="module")
@@ -139,16 +137,6 @@ def test_every_figure_twice_the_same(root: Path, params: Params, results: dict) 
     assert "smoke" not in "".join(picture.caption for picture in made.values())
 
 
-def test_no_image_of_a_private_dataset(root: Path, params: Params, results: dict) -> None:
-    for section in (
-        {"datasets": params.datasets},
-        {"generated": params.generated},
-        {"evaluations": params.evaluations},
-    ):
-        private = params.model_copy(update={"private": params.private.model_copy(update=section)})
-        assert list(pictures(root, private, results, tables(), histories())) == POINTS
-
-
 def test_what_was_not_made_is_left_out(tmp_path: Path, params: Params) -> None:
     assert pictures(tmp_path, params, {}, tables(gaps=True), {}) == {}
     make_data(tmp_path, params.report.dataset)
@@ -188,7 +176,8 @@ def test_k_has_no_point_that_was_not_run() -> None:
 
 def test_the_caption_of_k_says_how_its_runs_train(tmp_path: Path, params: Params) -> None:
     def caption(**rows: str) -> str:
-        report = params.report.model_copy(update={"a8": params.report.a8 | rows})
+        filled = params.report.tables["a8"] | {key: Row(evaluation=place) for key, place in rows.items()}
+        report = params.report.model_copy(update={"tables": params.report.tables | {"a8": filled}})
         return pictures(tmp_path, params.model_copy(update={"report": report}), {}, tables(), {})["fig-a8"].caption
 
     assert "trained with: paired; the paper concatenates them (Sec. 15)." in caption()

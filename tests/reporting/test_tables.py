@@ -1,27 +1,23 @@
 """Tables of datasets, settings, times, and the share of the oracle's gain; what a Result must hold."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from made_up import make_data, make_evaluation
 
+from dlcr.params import Row, load_params
 from dlcr.reporting.measured import comparer
+from dlcr.reporting.oracle import gain_shares, share_of_gain
 from dlcr.reporting.paper import paper_table
-from dlcr.reporting.results import aligned, load_result, per_query
-from dlcr.reporting.tables import (
-    gain_shares,
-    share_of_gain,
-    table_a5,
-    table_a6,
-    table_datasets,
-    table_settings,
-    table_wall,
-    timing_of,
-)
+from dlcr.reporting.results import aligned, load_result, per_query, timing_of
+from dlcr.reporting.tables import a5, a6, settings, t1, wall
+from dlcr.reporting.tables.specs import Sources
 
 
 @pytest.fixture
@@ -50,7 +46,7 @@ def test_paper_tables_are_the_papers() -> None:
 
 def test_datasets_stand_beside_the_papers_with_what_this_run_has() -> None:
     mine = {"data": "toy", "set": "inpainting", "private": False, "original_images": 24, "generated_images": 72}
-    table = table_datasets({"toy": mine, "PRCC": {"data": "prcc", "set": "none", "private": False, "queries": 9}})
+    table = t1.beside_the_papers({"toy": mine, "PRCC": {"data": "prcc", "set": "none", "private": False, "queries": 9}})
     assert table["dataset"].tolist() == ["PRCC", "LTCC", "CCVID", "VC-Clothes", "LaST", "toy", "Total"]
     table = table.set_index("dataset")
     assert table.loc["PRCC", ["paper_original_images", "paper_generated_images", "queries"]].tolist() == [
@@ -62,15 +58,20 @@ def test_datasets_stand_beside_the_papers_with_what_this_run_has() -> None:
     assert table.loc["Total", ["paper_generated_images", "generated_images"]].tolist() == [2267820, 72]
     assert table["paper_generated_images"].iloc[:-1].sum() == 2267820  # the paper's total is that of its rows
     assert table.loc["LTCC", "paper_released"].startswith("no")
-    assert pd.isna(table_datasets({}).set_index("dataset").loc["Total", "generated_images"])  # nothing is not zero
+    assert pd.isna(
+        t1.beside_the_papers({}).set_index("dataset").loc["Total", "generated_images"]
+    )  # nothing is not zero
 
 
 def test_settings_hold_every_setting_that_was_measured(results: dict) -> None:
-    table = table_settings({"five": results["5"], "absent": None}).set_index("setting")
-    assert set(table["evaluation"]) == {"five"}
-    assert list(table.index) == ["cc", "cc_refined", "cc_reranked", "cc_single_shot", "sc"]
-    assert table.loc["sc", ["top1", "map"]].to_dict() == results["5"].metrics["mean"]["sc"]
-    assert table_settings({"absent": None}).empty
+    def table(found: dict) -> pd.DataFrame:
+        return settings.numbers(Sources(Path(), None, found, pd.DataFrame(), {}, None))
+
+    measured = table({"five": results["5"], "absent": None}).set_index("setting")
+    assert set(measured["evaluation"]) == {"five"}
+    assert list(measured.index) == ["cc", "cc_refined", "cc_reranked", "cc_single_shot", "sc"]
+    assert measured.loc["sc", ["top1", "map"]].to_dict() == results["5"].metrics["mean"]["sc"]
+    assert table({"absent": None}).empty
 
 
 def brute_share(base: np.ndarray, method: np.ndarray, oracle: np.ndarray, n: int, seed: int) -> list[float]:
@@ -87,7 +88,7 @@ def brute_share(base: np.ndarray, method: np.ndarray, oracle: np.ndarray, n: int
 
 
 @given(st.integers(0, 10**6), st.integers(5, 40))
-@settings(max_examples=25, deadline=None)
+@hypothesis_settings(max_examples=25, deadline=None)
 def test_share_of_gain_is_its_definition(seed: int, count: int) -> None:
     rng = np.random.default_rng(seed)
     base, method = rng.uniform(0, 40, count), rng.uniform(20, 70, count)
@@ -121,25 +122,33 @@ def test_aligned_wants_the_same_queries() -> None:
 
 
 def test_timing_tables_have_gaps_where_nothing_was_timed(results: dict) -> None:
-    rows, compare = {"concat": results["1"], "progressive": results["5"]}, comparer(50, 0)
-    a5 = table_a5(rows, {"progressive": 3.5}, {"progressive": 24}, compare)
-    assert a5["row"].tolist() == ["concat", "progressive"]
-    assert a5["paper_epoch_seconds"].tolist() == [691, 65]
-    assert a5["epoch_seconds"].isna().tolist() == [True, False]
-    assert a5["epochs"].isna().tolist() == [True, False]
-    assert a5["top1_difference"].tolist()[1] == pytest.approx(a5["top1"][1] - a5["top1"][0])
-    assert table_a5({"concat": None}, {}, {}, compare)[["evaluation", "top1", "top1_low"]].isna().all(axis=None)
-    with pytest.raises(ValueError, match=r"report\.a5: no row 'paired'; it has concat, progressive"):
-        table_a5({"paired": None}, {}, {}, compare)
-    timings = pd.DataFrame([{"stage": "parse", "name": "toy", "images_per_second": 50.0, "peak_memory_mb": 2048.0}])
-    a6 = table_a6(timings, [("parse", "toy"), ("describe", "toy"), ("inpaint", "a"), ("inpaint", "b"), ("refine", "c")])
-    assert a6["images_per_second"].notna().tolist() == [True, False, False, False, False]
-    assert a6.loc[0, "memory_gb"] == 2
-    assert a6.loc[4, "paper_gpu_memory_gb"] == "<1"
-    wall = table_wall(pd.concat([timings, pd.DataFrame([{"stage": "describe", "name": "toy", "seconds": 2.0}])]))
-    assert wall["stage"].tolist() == ["describe", "parse"]
-    assert wall["seconds"].isna().tolist() == [False, True]
-    assert timing_of(timings, "parse", "toy")["images_per_second"] == 50
+    params = load_params("profiles/minicc.yaml")
+
+    def sources(timings: list[dict], found: dict, **rows: str) -> Sources:
+        filled = {"a5": {key: Row(evaluation=place) for key, place in rows.items()}}
+        report = params.report.model_copy(update={"tables": filled, "dataset": "toy"})
+        profile = params.model_copy(update={"report": report})
+        return Sources(Path(), profile, found, pd.DataFrame(timings), {}, comparer(50, 0))
+
+    evaluations = {name: replace(results[row], name=name) for name, row in (("concat", "1"), ("progressive", "5"))}
+    timed = [{"stage": "train", "name": "progressive", "epoch_seconds": 3.5}]
+    both = a5.numbers(sources(timed, evaluations, concat="concat", progressive="progressive"))
+    assert both["row"].tolist() == ["concat", "progressive"]
+    assert both["paper_epoch_seconds"].tolist() == [691, 65]
+    assert both["epoch_seconds"].isna().tolist() == [True, False]
+    assert both["top1_difference"].tolist()[1] == pytest.approx(both["top1"][1] - both["top1"][0])
+    one = a5.numbers(sources([], {}, progressive="progressive"))
+    assert one["epochs"].isna().tolist() == [True, False]
+    assert one[["evaluation", "top1", "top1_low"]].isna().all(axis=None)
+    timed = [{"stage": "parse", "name": "toy", "images_per_second": 50.0, "peak_memory_mb": 2048.0}]
+    components = a6.numbers(sources(timed, {}))
+    assert components["images_per_second"].notna().tolist() == [True, False, False, False, False]
+    assert components.loc[0, "memory_gb"] == 2
+    assert components.loc[4, "paper_gpu_memory_gb"] == "<1"
+    both = wall.numbers(sources([*timed, {"stage": "describe", "name": "toy", "seconds": 2.0}], {}))
+    assert both["stage"].tolist() == ["describe", "parse"]
+    assert both["seconds"].isna().tolist() == [False, True]
+    assert timing_of(pd.DataFrame(timed), "parse", "toy")["images_per_second"] == 50
     assert timing_of(pd.DataFrame(), "parse", "toy") == {}
 
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, LlamaConfig, LlamaForCausalLM
 
-from dlcr.runtime.checkpoint import Checkpoint, check_network, code_hash, find_checkpoint, load_network
+from dlcr.runtime.checkpoint import Checkpoint, check_network, find_checkpoint, load_network
 from dlcr.runtime.weights import loading
 
 SIZES = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -122,15 +122,3 @@ def test_no_code_from_a_repository() -> None:
     checkpoint = Checkpoint("folder")
     assert checkpoint.weights()["use_safetensors"] is True
     assert checkpoint.arguments() == {"trust_remote_code": False}
-
-
-def test_code_hash_changes_with_the_code(tmp_path: Path) -> None:
-    class Package:
-        __name__ = "package"
-        __file__ = str(tmp_path / "__init__.py")
-
-    (tmp_path / "__init__.py").write_text("a = 1")
-    before = code_hash(Package)
-    assert before == code_hash(Package)
-    (tmp_path / "__init__.py").write_text("a = 2")
-    assert before != code_hash(Package)

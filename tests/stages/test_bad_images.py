@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import stages.describe
-import stages.parse
 from dlcr.data import decode_rgb, encode_png
 from dlcr.inpainting import Chunk, diffusion_painter
 from dlcr.minicc import benchmark_scenes, render
+from dlcr.parsing import mask_maker
+from dlcr.prompts.answers import answerer
 
 PARSE = {"batch": 4, "dilation": 0, "min_area": 0.01, "max_area": 0.95, "labels": {}}
 DESCRIBE = {"batch": 4, "question": "What clothes is the person wearing?", "temperature": 0.0, "max_new_tokens": 16}
@@ -64,13 +64,13 @@ def test_every_odd_image_is_made_or_recorded_and_stops_nothing(images: dict[str,
     models, names, data = repository / "models" / "mini", list(images), list(images.values())
     sizes = [(96, 48) if name in BROKEN else decode_rgb(images[name], name).shape[:2] for name in names]
 
-    rows = stages.parse.mask_maker(str(models / "parser"), PARSE)(stages.parse.Chunk(names, data, sizes))
+    rows = mask_maker(str(models / "parser"), PARSE)(list(zip(names, data, sizes, strict=True)))
     statuses = dict(zip(names, rows["status"], strict=True))
     assert {name for name, status in statuses.items() if status == "unreadable"} == set(BROKEN)
     assert statuses["good"] == statuses["four channels"] == statuses["good again"] == "ok"
 
-    answer = stages.describe.answerer(str(models / "describer"), DESCRIBE)
-    answers = dict(zip(names, answer(stages.describe.Chunk(names, data, list(range(len(names))))), strict=True))
+    answer = answerer(str(models / "describer"), DESCRIBE)
+    answers = dict(zip(names, answer(list(zip(names, data, range(len(names)), strict=True))), strict=True))
     assert {name for name, text in answers.items() if text is None} == set(BROKEN)
     assert answers["good"] == answers["good again"] == answers["four channels"]
 

@@ -1,5 +1,6 @@
 """Stage faces with the shipped model on a small MiniCC: faces in order, the same bytes, clear errors."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +8,10 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+import dlcr.faces.finder
 import stages.faces
 from dlcr.data import encode_png, load_manifest, open_images
-from dlcr.faces import find_faces, load_faces, open_faces, query_and_gallery
+from dlcr.faces import face_maker, find_faces, join_parts, load_faces, open_faces, query_and_gallery, write_part
 from dlcr.params import MiniCC
 from dlcr.runtime import timing
 from dlcr.runtime.store import state_root
@@ -71,9 +73,8 @@ def test_a_stopped_stage_goes_on_with_the_same_bytes(workplace, monkeypatch):
     run("small")
     whole = Path("faces/small/faces.parquet").read_bytes()
     Path("faces/small/faces.parquet").unlink()
-    checkpoints = state_root() / "checkpoints"
-    assert not checkpoints.is_dir() or not list(checkpoints.iterdir())
-    worked, plain = [], stages.faces.find_faces
+    shutil.rmtree(state_root() / "store")
+    worked, plain = [], dlcr.faces.finder.find_faces
 
     def watched(finder, images, batch):
         worked.append(len(images))
@@ -81,32 +82,41 @@ def test_a_stopped_stage_goes_on_with_the_same_bytes(workplace, monkeypatch):
             raise KeyboardInterrupt
         return plain(finder, images, batch)
 
-    monkeypatch.setattr(stages.faces, "find_faces", watched)
+    monkeypatch.setattr(dlcr.faces.finder, "find_faces", watched)
     with pytest.raises(KeyboardInterrupt):
         stages.faces.main("small")
     assert not Path("faces/small/faces.parquet").exists()
-    (kept,) = checkpoints.iterdir()
-    assert sorted(path.name for path in kept.iterdir()) == ["00000000.arrow", "00000016.arrow"]
     run("small")
     assert worked == [16, 16, 16, 16, 2]
     assert Path("faces/small/faces.parquet").read_bytes() == whole
-    assert not list(checkpoints.iterdir())
+    assert not list((state_root() / "parts").iterdir())
 
 
 def test_an_unreadable_image_has_no_face_and_stops_nothing(workplace, repository):
     images = open_images("data/minicc/images")
     good = images.encoded(query_and_gallery(load_manifest(Path("data/minicc")))["image_id"].iloc[0])
-    make = stages.faces.face_maker(str(repository / "models" / "mini" / "faces"), 2)
+    make = face_maker(str(repository / "models" / "mini" / "faces"), 2)
     odd = [good, good[:200], b"", encode_png(np.full((1, 1, 3), 90, np.uint8)), good]
-    found = make(stages.faces.Chunk(list("abcde"), odd))
-    assert found.unreadable == 2
-    assert not found.scores[1:3].any()
-    assert not found.embeddings[1:3].any()
-    assert found.scores[0] > 0.5
-    assert found.scores[4] == pytest.approx(found.scores[0], abs=1e-5)
-    assert found.embeddings[4] == pytest.approx(found.embeddings[0], abs=1e-4)  # the batch may change the last bits
-    nothing = make(stages.faces.Chunk(["a"], [b""]))
-    assert (nothing.scores.tolist(), nothing.embeddings.shape, nothing.unreadable) == ([0.0], (1, 64), 1)
+    scores, embeddings, unreadable = make(list(zip("abcde", odd, strict=True)))
+    assert unreadable == 2
+    assert not scores[1:3].any()
+    assert not embeddings[1:3].any()
+    assert scores[0] > 0.5
+    assert scores[4] == pytest.approx(scores[0], abs=1e-5)
+    assert embeddings[4] == pytest.approx(embeddings[0], abs=1e-4)  # the batch may change the last bits
+    scores, embeddings, unreadable = make([("a", b"")])
+    assert (scores.tolist(), embeddings.shape, unreadable) == ([0.0], (1, 64), 1)
+
+
+def test_parts_keep_how_many_images_are_unreadable(tmp_path):
+    """So that the warning is right after a resume, too."""
+    parts = {"a": 1, "bc": 0, "def": 2}
+    for ids, unreadable in parts.items():
+        found = np.zeros(len(ids), np.float32), np.zeros((len(ids), 4), np.float32), unreadable
+        write_part(tmp_path / ids, list(ids), found)
+    table, unreadable = join_parts([tmp_path / ids for ids in parts])
+    assert table["image_id"].to_pylist() == list("abcdef")
+    assert unreadable == 3
 
 
 def test_bad_names_and_missing_models_are_one_clear_error(workplace):

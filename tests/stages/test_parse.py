@@ -12,6 +12,7 @@ from dlcr.data import encode_png, load_manifest, open_masks
 from dlcr.data.images import open_images
 from dlcr.data.shards import decode_grey
 from dlcr.params import MiniCC
+from dlcr.parsing import mask_maker, mask_rows
 from stages.prepare import render_minicc
 
 SIZES = {"train_subjects": 4, "val_subjects": 1, "test_subjects": 3, "images_per_camera": 3, "seed": 0}
@@ -78,8 +79,8 @@ def test_masks_of_train_and_queries_are_the_clothes(workplace, monkeypatch):
 
 
 def test_masks_that_are_not_to_be_inpainted_are_kept_but_marked():
-    masks = {"a": np.zeros((10, 10), bool), "b": np.eye(10, dtype=bool), "d": np.ones((10, 10), bool)}
-    rows = stages.parse.mask_rows(list("abcd"), masks, [(10, 10)] * 4, min_area=0.01, max_area=0.9)
+    masks = [np.zeros((10, 10), bool), np.eye(10, dtype=bool), None, np.ones((10, 10), bool)]
+    rows = mask_rows(list("abcd"), masks, [(10, 10)] * 4, min_area=0.01, max_area=0.9)
     assert rows["status"] == ["empty", "ok", "unreadable", "implausible"]
     assert rows["area"] == pytest.approx([0.0, 0.1, 0.0, 1.0])
     assert [decode_grey(mask, "mask").shape for mask in rows["mask"]] == [(10, 10)] * 4
@@ -90,9 +91,9 @@ def test_an_unreadable_image_gets_a_record_and_stops_nothing(workplace):
     good = images.encoded(images.ids[0])
     model = yaml.safe_load(Path("params.yaml").read_text())["models"]["parser"]
     settings = {"batch": 2, "dilation": 0, "min_area": 0.01, "max_area": 0.95, "labels": {}}
-    make = stages.parse.mask_maker(model, settings)
+    make = mask_maker(model, settings)
     odd = [good, good[:200], b"", encode_png(np.full((1, 1, 3), 90, np.uint8)), good]
-    rows = make(stages.parse.Chunk(list("abcde"), odd, [(96, 48), (96, 48), (96, 48), (1, 1), (96, 48)]))
+    rows = make(list(zip("abcde", odd, [(96, 48), (96, 48), (96, 48), (1, 1), (96, 48)], strict=True)))
     assert [rows["status"][place] for place in (0, 1, 2, 4)] == ["ok", "unreadable", "unreadable", "ok"]
     assert rows["mask"][0] == rows["mask"][4]
     assert decode_grey(rows["mask"][3], "mask").shape == (1, 1)

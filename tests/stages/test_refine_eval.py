@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from dlcr.data import GENERATED_SCHEMA, IMAGE_SCHEMA, encode_png, load_manifest, save_manifest, write_shard
 from dlcr.data.shards import MEASURES
+from dlcr.evaluation import tracklets
 from dlcr.faces import face_schema, write_faces
 from dlcr.reid import build_model
 from stages import refine_eval
@@ -248,7 +249,7 @@ def test_frames_are_averaged_in_parts_to_the_same_result(project, monkeypatch):
     relabel(project, tracklet=manifest["image_id"].str[:3])
     refine_eval.main("progressive")
     whole = json.loads((project / "evaluations/progressive/metrics.json").read_text())
-    monkeypatch.setattr(refine_eval, "FRAMES", 7)
+    monkeypatch.setattr(tracklets, "FRAMES", 7)
     refine_eval.main("progressive")
     assert json.loads((project / "evaluations/progressive/metrics.json").read_text()) == whole
 
@@ -325,10 +326,10 @@ def test_without_any_face_geff_is_the_model_alone(project):
     assert metrics == {name: alone[name] for name in metrics}
 
 
-def test_tracklets_have_no_geff_here(project):
+def test_tracklets_have_no_geff(project):
     write_made_up_faces(project, {"A": 0.9, "B": 0.9, "C": 0.9})
     relabel(project, tracklet=load_manifest(project / "data/minicc/manifest.parquet")["image_id"].str[:3])
-    with pytest.raises(ValueError, match=r"minicc has tracklets: with faces, use dlcr.evaluation.geff.geff_tracklets"):
+    with pytest.raises(ValueError, match=r"faces/minicc/faces\.parquet: .* tracklets, and GEFF compares single images"):
         refine_eval.main("geff")
 
 

@@ -8,7 +8,6 @@ import pandas as pd
 
 from dlcr.params import Params
 from dlcr.reporting import sheets
-from dlcr.reporting.catalogue import variants_note
 from dlcr.reporting.figures.ablation import ablation
 from dlcr.reporting.figures.activations import activations
 from dlcr.reporting.figures.features import query_features, training_features
@@ -21,6 +20,7 @@ from dlcr.reporting.figures.ways import ways
 from dlcr.reporting.formats import csv_bytes
 from dlcr.reporting.parts import Picture, Table
 from dlcr.reporting.results import Result
+from dlcr.reporting.tables.a8 import variants_note
 from dlcr.runtime.seeds import seed_of
 
 SMOKE = " A run of the profile smoke: what it measured means nothing."
@@ -35,7 +35,8 @@ def pictures(
 ) -> dict[str, Picture]:
     """Every figure that can be made, by name, in the paper's order.
 
-    One whose inputs were not made is left out, and so is everything that shows single images of a private dataset.
+    One whose inputs were not made is left out, and so is everything that shows single images, if one of
+    them may not be passed on (`sheets.private_item`).
 
     Args:
         root: the repository's root, in which data/, masks/, generated/ and runs/ lie.
@@ -46,7 +47,7 @@ def pictures(
     Raises ValueError or OSError naming an input that is damaged.
     """
     found = [
-        *([] if _private(params) else _of_images(root, params, results)),
+        *([] if sheets.private_item(params) else _of_images(root, params, results)),
         over_k(tables["a8"].numbers, variants_note(params)),
         ablation(tables["a1"].numbers),
         schedule(schedule_table(root, params)),
@@ -60,7 +61,7 @@ def pictures(
 def _of_images(root: Path, params: Params, results: Mapping[str, Result | None]) -> list[Picture | None]:
     """The figures that show single images, as pictures or as points."""
     report, minimum = params.report, params.quality.minimum()
-    names = [report.a1.get(row) for row in ("1", "5", "6")]
+    names = [report.evaluation(f"a1/{row}") for row in ("1", "5", "6")]
     base, five, six = (results.get(name) for name in names)
     seed = seed_of("figures", params.seed)
     return [
@@ -71,18 +72,6 @@ def _of_images(root: Path, params: Params, results: Mapping[str, Result | None])
         activations(root, params, *names[:2]),
         training_features(root, params, names[0], seed),
     ]
-
-
-def _private(params: Params) -> bool:
-    """Whether the dataset, or a set or an evaluation of which images are shown, may not be redistributed."""
-    report = params.report
-    sets = {report.samples, *report.ways.values()}
-    evaluations = {report.a1[row].split("/")[0] for row in ("1", "5", "6") if row in report.a1}
-    return (
-        report.dataset in params.private.datasets
-        or not sets.isdisjoint({*params.private.generated, *params.private.imported})
-        or not evaluations.isdisjoint(params.private.evaluations)
-    )
 
 
 def _marked(picture: Picture, params: Params) -> Picture:

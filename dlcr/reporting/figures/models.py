@@ -16,10 +16,10 @@ def load_first(root: Path, params: Params, evaluation: str | None) -> ReidModel 
     or if it takes clips: the figures show images. Raises as `dlcr.reid.load_model`."""
     if evaluation is None:
         return None
-    name, _, ablation = evaluation.partition("/")
-    run = params.runs[params.evaluations[name].run]
+    name = params.evaluation(evaluation).run
+    run, ablation = params.runs[name], evaluation.partition("/")[2]
     seed = min(run.seeds or params.seeds)  # as the evaluation stage, for what it keeps of one seed
-    folder = root / "runs" / params.evaluations[name].run / ablation / f"seed-{seed}"
+    folder = root / "runs" / name / ablation / f"seed-{seed}"
     if not (folder / "config.json").is_file():
         return None
     from dlcr.reid import load_model

@@ -24,8 +24,8 @@ def schedule_table(root: Path, params: Params) -> pd.DataFrame | None:
     images (in the epoch's batches, for each real training image); None if the profile has no such run or its data is
     not there.
     """
-    evaluation = params.report.a1.get("5", "").split("/")[0]
-    run = params.runs[params.evaluations[evaluation].run] if evaluation else None
+    place = params.report.evaluation("a1/5")
+    run = params.runs[params.evaluation(place).run] if place else None
     folder = root / "data" / (run.dataset if run else "")
     if run is None or not (folder / "manifest.parquet").is_file():
         return None

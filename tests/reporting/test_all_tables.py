@@ -1,7 +1,6 @@
 """Every table of a made-up run: what each cell is, gaps, notes, metrics, and the same bytes twice."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -9,11 +8,11 @@ import pytest
 from made_up import make_pipeline
 from test_formats import read_latex
 
-from dlcr.params import Params, load_params
-from dlcr.reporting.catalogue import catalogue, metrics
+from dlcr.params import Params, Row, load_params
 from dlcr.reporting.formats import csv_bytes, latex, markdown, rounded
 from dlcr.reporting.parts import Cell, Table
-from dlcr.reporting.results import Result, load_result
+from dlcr.reporting.results import Result, load_results
+from dlcr.reporting.tables import make_tables, metrics
 
 ORDER = [
     *("t1", "t2", "t3", "t4", "a1", "a3", "a4", "a5", "a6", "a8"),
@@ -43,23 +42,22 @@ def root(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Path:
 
 @pytest.fixture(scope="module")
 def results(root: Path, params: Params) -> dict[str, Result | None]:
-    return read(root, params)
+    return load_results(root, params)
 
 
 @pytest.fixture(scope="module")
 def tables(root: Path, params: Params, results: dict) -> dict[str, Table]:
-    return catalogue(root, params, results, TIMINGS)
+    return make_tables(root, params, results, TIMINGS)
 
 
 def with_report(params: Params, **changes: object) -> Params:
     return params.model_copy(update={"report": params.report.model_copy(update=changes)})
 
 
-def read(root: Path, params: Params) -> dict[str, Result | None]:
-    """All evaluations and ablations by the names that report's tables use."""
-    names = {*params.evaluations, *(name for rows in params.report.tables().values() for name in rows.values())}
-    found = {name: load_result(root / "evaluations" / name) for name in names if name != "ccfa"}
-    return {name: result and replace(result, name=name) for name, result in found.items()}
+def filled(params: Params, table: str, rows: dict[str, str]) -> Params:
+    """The profile with these rows of a table, the others as they are."""
+    new = {key: Row(evaluation=place) for key, place in rows.items()}
+    return with_report(params, tables=params.report.tables | {table: new})
 
 
 def cells(table: Table, where: Callable[[Cell], bool] = lambda cell: True) -> list[Cell]:
@@ -139,21 +137,21 @@ def test_datasets_count_what_training_can_use(
     assert found == ["24", "72", "24"]  # of four variants an image the last was not made
     assert row["Redistribution"] == "yes"
     assert tables["t1"].view.set_index("Dataset").loc["PRCC", "This run queries"] == Cell("–")
-    none = catalogue(root, with_report(params, t1={"minicc": "none"}), results, NO_TIMINGS)["t1"].view
+    none = make_tables(root, with_report(params, datasets={"minicc": "none"}), results, NO_TIMINGS)["t1"].view
     assert none.set_index("Dataset").loc["minicc", "This run generated images"] == Cell("–")
-    gaps = catalogue(root / "empty", params, dict.fromkeys(results), NO_TIMINGS)["t1"].view.set_index("Dataset")
+    gaps = make_tables(root / "empty", params, dict.fromkeys(results), NO_TIMINGS)["t1"].view.set_index("Dataset")
     assert gaps.loc["minicc", "This run queries"] == Cell("not run", "not run")
     private = params.model_copy(update={"private": params.private.model_copy(update={"datasets": params.datasets})})
-    view = catalogue(root, private, results, NO_TIMINGS)["t1"].view.set_index("Dataset")
+    view = make_tables(root, private, results, NO_TIMINGS)["t1"].view.set_index("Dataset")
     assert view.loc["minicc", "Redistribution"] == "no: private in this profile"
-    with pytest.raises(ValueError, match=r"report\.t1\.minicc-crowd: .*'inpainting', which is of 'minicc'"):
-        catalogue(root, with_report(params, t1={"minicc-crowd": "inpainting"}), results, NO_TIMINGS)
+    with pytest.raises(ValueError, match=r"report\.datasets\.minicc-crowd: .*'inpainting', which is of 'minicc'"):
+        make_tables(root, with_report(params, datasets={"minicc-crowd": "inpainting"}), results, NO_TIMINGS)
 
 
 def test_a_papers_dataset_stands_in_the_papers_row(root: Path, params: Params, results: dict) -> None:
     prcc = params.datasets["minicc"].model_copy(update={"reader": "prcc"})
     there = params.model_copy(update={"datasets": params.datasets | {"minicc": prcc}})
-    tables = catalogue(root, there, results, NO_TIMINGS)
+    tables = make_tables(root, there, results, NO_TIMINGS)
     row = tables["t2"].numbers.set_index(["dataset", "method"]).loc[("PRCC", "CAL + DLCR")]
     assert row["paper_top1"] == 66.5
     assert row["top1"] > 0
@@ -177,7 +175,7 @@ def test_notes_say_where_sources_disagree_and_what_numbers_mean(
     assert "Rankings of this run: plain. The paper names no refinement here." in text["t4"]
     assert "50 times" in text["a8"]
     assert "mean nothing" not in text["a1"]
-    smoke = catalogue(root, with_report(params, mark="smoke"), read(root, params), NO_TIMINGS)
+    smoke = make_tables(root, with_report(params, mark="smoke"), load_results(root, params), NO_TIMINGS)
     assert "the scores mean nothing" in " ".join(smoke["a1"].notes)
     assert {cell.mark for cell in cells(smoke["a1"])} == {"paper", "smoke", "not run", ""}
 
@@ -185,7 +183,7 @@ def test_notes_say_where_sources_disagree_and_what_numbers_mean(
 def test_hashed_tables_hold_no_times_and_are_the_same_twice(
     tables: dict[str, Table], root: Path, params: Params, results: dict
 ) -> None:
-    again = catalogue(root, params, results, NO_TIMINGS)
+    again = make_tables(root, params, results, NO_TIMINGS)
     for name, table in tables.items():
         same = csv_bytes(table.numbers) == csv_bytes(again[name].numbers) and latex(table) == latex(again[name])
         assert same == (table.folder == "tables")
@@ -195,7 +193,7 @@ def test_hashed_tables_hold_no_times_and_are_the_same_twice(
 
 
 def test_nothing_run_is_all_gaps(root: Path, params: Params, results: dict) -> None:
-    tables = catalogue(root / "empty", params, dict.fromkeys(results), NO_TIMINGS)
+    tables = make_tables(root / "empty", params, dict.fromkeys(results), NO_TIMINGS)
     assert list(tables) == ORDER
     assert [cell for table in tables.values() for cell in cells(table, lambda cell: cell.mark == "measured")] == []
     assert rounded(metrics(tables, {})) == {}
@@ -203,17 +201,21 @@ def test_nothing_run_is_all_gaps(root: Path, params: Params, results: dict) -> N
 
 def test_an_ablation_has_the_recipe_and_the_times_of_its_run(tmp_path: Path, params: Params) -> None:
     timings = pd.DataFrame([{"stage": "train", "name": "ccfa", "epoch_seconds": 1.5}])
-    asked = with_report(params, a5={"progressive": "ccfa/normal"})
-    row = catalogue(tmp_path, asked, read(tmp_path, asked), timings)["a5"].numbers.set_index("row").loc["progressive"]
+    asked = filled(params, "a5", {"progressive": "ccfa/normal"})
+    row = (
+        make_tables(tmp_path, asked, load_results(tmp_path, asked), timings)["a5"]
+        .numbers.set_index("row")
+        .loc["progressive"]
+    )
     assert row[["epoch_seconds", "epochs"]].tolist() == [1.5, params.train["ccfa-ablations"].epochs]
 
 
 @pytest.mark.parametrize("modes", [{"concat"}, {"paired", "concat"}])
 def test_k_may_be_swept_with_concatenated_data(modes: set[str], tmp_path: Path, params: Params) -> None:
-    """The figure's note follows the runs that report.a8 names."""
+    """The figure's note follows the runs that report.tables.a8 names."""
     rows = {"0": "baseline", "10": "concat"} | ({"20": "k-20"} if "paired" in modes else {})
-    asked = with_report(params, a8=rows)
-    note = catalogue(tmp_path, asked, read(tmp_path, asked), NO_TIMINGS)["a8"].notes[-1]
+    asked = filled(params, "a8", rows)
+    note = make_tables(tmp_path, asked, load_results(tmp_path, asked), NO_TIMINGS)["a8"].notes[-1]
     assert (
         note == f"How the variants are trained with: {', '.join(sorted(modes))}; the paper concatenates them (Sec. 15)."
     )
@@ -222,7 +224,7 @@ def test_k_may_be_swept_with_concatenated_data(modes: set[str], tmp_path: Path, 
 @pytest.mark.parametrize("profile", ["ccvid", "last", "ltcc", "paper", "prcc", "prcc-models", "smoke", "vc-clothes"])
 def test_every_profile_has_its_tables(profile: str, repository: Path, tmp_path: Path) -> None:
     params = load_params(repository / "profiles" / f"{profile}.yaml")
-    assert list(catalogue(tmp_path, params, read(tmp_path, params), NO_TIMINGS)) == ORDER
+    assert list(make_tables(tmp_path, params, load_results(tmp_path, params), NO_TIMINGS)) == ORDER
 
 
 def test_metrics_hold_what_was_run(tables: dict[str, Table], results: dict) -> None:

@@ -1,0 +1,131 @@
+"""The page driven in Chromium: no error and no request, by mouse, by keyboard, without script, for screen readers."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from chromium import PROGRAM, Browser, chromium
+from made_up_page import HOSTILE, params, whole
+
+from dlcr.reporting.page import Page, anchor, render
+
+__all__ = ["params", "whole"]  # fixtures
+
+
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory: pytest.TempPathFactory):
+    if PROGRAM is None:
+        pytest.skip("needs chromium or chrome")
+    with chromium(tmp_path_factory.mktemp("chromium")) as tab:
+        yield tab
+
+
+@pytest.fixture(scope="module")
+def file(whole: Page, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("page") / "index.html"
+    path.write_bytes(render(whole))
+    return path
+
+
+def status(tab: Browser, name: str = "retrievals") -> str:
+    return tab.run(f"document.querySelector('#{name}-browser .status').textContent")
+
+
+@pytest.mark.slow
+def test_nothing_is_wrong_in_a_browser(tab: Browser, file: Path) -> None:
+    for dark in (False, True):
+        tab.open(file, dark=dark)
+        assert tab.complaints() == []  # no error, no blocked style or script, no request
+        ground = tab.run("getComputedStyle(document.body).backgroundColor")
+        assert (sum(map(int, re.findall(r"\d+", ground))) < 200) == dark
+    assert "<script>alert(1)</script>" in status(tab)
+    assert tab.run("document.querySelectorAll('main script, main img[src=x]').length") == 0
+    assert "{{ 7 * 7 }}" in tab.run(
+        "document.querySelector('#samples-browser .shown').textContent + document.body.textContent"
+    )
+
+
+@pytest.mark.slow
+def test_choosing_by_mouse_and_keyboard(tab: Browser, file: Path) -> None:
+    tab.open(file)
+    assert status(tab).startswith("1 of 4")
+    tab.run("document.querySelector('#retrievals-browser [data-step=\"1\"]').focus()")
+    tab.press("ArrowRight")
+    assert status(tab) == f"2 of 4: q1, person 7. Baseline wrong (person {HOSTILE}), DLCR right (person {HOSTILE})."
+    assert tab.run("document.querySelector('#retrievals-choice').value") == "q1"
+    tab.press("Enter")
+    assert status(tab).startswith("3 of 4: q2")
+    tab.press("ArrowLeft")
+    tab.press("ArrowLeft")
+    tab.press("ArrowLeft")
+    assert status(tab).startswith("4 of 4: q3")  # round the end
+    tab.run("document.querySelector('#retrievals-browser input[value=fixed]').click()")
+    assert status(tab).startswith("1 of 2: q1")
+    assert tab.run("[...document.querySelectorAll('#retrievals-choice option')].map(o => o.value).join()") == "q1,q3"
+    tab.run("document.querySelector('#retrievals-choice').selectedIndex = 1")
+    tab.run("document.querySelector('#retrievals-choice').dispatchEvent(new Event('change'))")
+    assert status(tab).startswith("2 of 2: q3")
+    shown = tab.run("document.querySelector('#retrievals-browser .shown').innerText")
+    for text in ("✓ right", "✗ wrong", "+0.80", "Final scores", "The query itself", "Variant 2"):
+        assert text in shown
+    # arrows among the radio buttons stay theirs
+    tab.run("document.querySelector('#retrievals-browser input:checked').focus()")
+    tab.press("ArrowRight")
+    assert tab.run("document.activeElement.value") == "right"
+    assert status(tab).startswith("1 of 2: </script>")
+    # tab reaches the choice from the first button
+    tab.run("document.querySelector('#samples-browser [data-step=\"-1\"]').focus()")
+    tab.press("Tab")
+    assert tab.run("document.activeElement.id") == "samples-choice"
+    assert status(tab, "samples") == "1 of 2: s0, person 8. 1 variants, 1 not made or dropped."
+
+
+@pytest.mark.slow
+def test_a_number_leads_to_its_provenance(tab: Browser, file: Path, whole: Page) -> None:
+    tab.open(file)
+    target = anchor(whole.params.report.evaluation("a1/1"))
+    tab.run(f"document.querySelector('#a1 ~ .scroll a[href=\"#{target}\"]').click()")
+    tab.run("new Promise(done => setTimeout(done, 100))")
+    assert tab.run(f"document.getElementById('{target}').open") is True
+    assert tab.run("document.activeElement.parentElement.id") == target
+    assert 0 <= tab.run("document.activeElement.getBoundingClientRect().top") < 900
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [360, 768, 1280])
+def test_no_sideways_scrolling(tab: Browser, file: Path, width: int) -> None:
+    tab.open(file, width=width, height=800)
+    tab.run("document.querySelectorAll('details').forEach(part => part.open = true)")
+    assert tab.run("document.documentElement.scrollWidth") <= tab.run("document.documentElement.clientWidth")
+    assert len(tab.screenshot()) > 10_000
+
+
+@pytest.mark.slow
+def test_without_script(tab: Browser, file: Path) -> None:
+    tab.open(file, script=False)
+    found = tab.call("DOM.getDocument", depth=-1)["root"]
+    text = json.dumps(found)
+    assert "Choosing a query needs JavaScript" in text
+    tree = tab.call("Accessibility.getFullAXTree")["nodes"]
+    names = [node["name"]["value"] for node in tree if not node["ignored"] and "name" in node]
+    assert "Table A1: what each part adds" in names
+    assert "Retrieval browser" in names  # its heading
+    assert "Previous query" not in names  # controls that would do nothing are not there
+
+
+@pytest.mark.slow
+def test_everything_to_be_operated_has_a_name(tab: Browser, file: Path) -> None:
+    tab.open(file)
+    tree = tab.call("Accessibility.getFullAXTree")["nodes"]
+    roles = {"button", "link", "combobox", "radio", "region", "table", "image", "group"}
+    unnamed = [
+        node
+        for node in tree
+        if not node["ignored"]
+        and node["role"]["value"] in roles - {"group"}
+        and not node.get("name", {}).get("value", "").strip()
+    ]
+    assert unnamed == []
+    names = [node["name"]["value"] for node in tree if not node["ignored"] and node["role"]["value"] == "button"]
+    assert {"Previous query", "Next query", "Previous image", "Next image"} <= set(names)
