@@ -1,4 +1,4 @@
-"""Stage train: one Re-ID model a seed, on real images and, by the run's mode, generated ones (Sec. 3.2.1).
+"""Stage train: one Re-ID model for each seed, on real images and, by the run's mode, generated ones (Sec. 3.2.1).
 
     python -m stages.train NAME            # a run of params.yaml
 

@@ -19,6 +19,7 @@ SLOW = [
         ("describe", set()),
         ("summarize", set()),
         ("faces", set()),
+        ("train", {"torch"}),
     ],
 )
 def test_a_stage_imports_only_the_slow_libraries_that_all_its_work_needs(stage: str, needed: set[str]) -> None:
