@@ -33,7 +33,7 @@ import typer
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.common import ROOT, VARIANTS, machine, peak_memory, run_cases
-from dlcr.params import Run, Train
+from dlcr.params import Recipe, Run
 from dlcr.reid.batches import plan_epoch
 from dlcr.reid.clips import FRAMES, STRIDE
 from dlcr.reid.engine import Engine
@@ -214,7 +214,7 @@ class RandomPixels(Pixels):
         self.stored = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
-def train_steps(recipe: Train, sizes: Sizes, epoch: int = 0) -> Iterator[tuple[int, dict[str, float]]]:
+def train_steps(recipe: Recipe, sizes: Sizes, epoch: int = 0) -> Iterator[tuple[int, dict[str, float]]]:
     """Takes a training step on made-up samples each time that it is asked for one: its number and its losses.
 
     There are steps for the warm-up and for what is counted. `epoch` is what the model is told: it decides on losses.
@@ -234,7 +234,7 @@ def train_steps(recipe: Train, sizes: Sizes, epoch: int = 0) -> Iterator[tuple[i
     return epoch_steps(job, engine, plan, epoch, 0)
 
 
-def made_up_samples(recipe: Train, batches: int, owners: list[int], frames: int) -> Samples:
+def made_up_samples(recipe: Recipe, batches: int, owners: list[int], frames: int) -> Samples:
     """As many samples, with a variant each, as so many batches need; of clips, they share their images."""
     groups = -(-batches * recipe.identities // SUBJECTS)  # of a subject
     each = groups * recipe.images
@@ -253,7 +253,7 @@ def made_up_samples(recipe: Train, batches: int, owners: list[int], frames: int)
     )
 
 
-def train_once(recipe: Train, run: Run, dataset: Path, generated: Path, cached: bool) -> dict[str, float]:
+def train_once(recipe: Recipe, run: Run, dataset: Path, generated: Path, cached: bool) -> dict[str, float]:
     """Train one seed as `train_run` does, in a temporary folder; its facts."""
     samples = load_samples(dataset, generated, run.mode, run.k)
     pixels = Pixels(samples, dataset, generated, recipe.size)
@@ -266,7 +266,7 @@ def train_once(recipe: Train, run: Run, dataset: Path, generated: Path, cached: 
         return train_seed(job, lambda _: None)
 
 
-def epoch_size(recipe: Train, run: Run, samples: Samples) -> tuple[int, int]:
+def epoch_size(recipe: Recipe, run: Run, samples: Samples) -> tuple[int, int]:
     """Images and optimizer steps of a run's first epoch."""
     rng = np.random.default_rng(0)
     every, groups = recipe.progressive_every, (recipe.identities, recipe.images)
@@ -274,14 +274,14 @@ def epoch_size(recipe: Train, run: Run, samples: Samples) -> tuple[int, int]:
     return rows.size, len(rows)
 
 
-def _recipe(model: str, sizes: Sizes, settings: dict[str, object], **others: object) -> Train:
+def _recipe(model: str, sizes: Sizes, settings: dict[str, object], **others: object) -> Recipe:
     """A recipe in bfloat16."""
     usual = {"epochs": 1, "learning_rate": 1e-3, "weight_decay": 5e-4, "milestones": [], "progressive_every": 1}
     groups = {"size": sizes.size, "identities": sizes.identities, "images": sizes.images}
-    return Train(model=model, settings=settings, **(usual | groups | {"precision": "bfloat16"} | others))
+    return Recipe(model=model, settings=settings, **(usual | groups | {"precision": "bfloat16"} | others))
 
 
-def _run_recipe(quick: bool, epochs: int) -> Train:
+def _run_recipe(quick: bool, epochs: int) -> Recipe:
     """cal-mini's in bfloat16, with all losses from the first epoch on and a part of the variants more in each."""
     sizes = Sizes(QUICK.size if quick else (96, 48), 8, 4, 0)
     return _recipe("cal-mini", sizes, {"clothes_from_epoch": 0}, epochs=epochs)
@@ -289,7 +289,7 @@ def _run_recipe(quick: bool, epochs: int) -> Train:
 
 def _run(mode: str) -> Run:
     return Run(
-        dataset="minicc", model="cal-mini", code="dlcr/reid/models", generated="inpainting", mode=mode, k=VARIANTS
+        dataset="minicc", recipe="cal-mini", code="dlcr/reid/models", generated="inpainting", mode=mode, k=VARIANTS
     )
 
 

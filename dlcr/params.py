@@ -31,7 +31,7 @@ REFERENCES = {
     "discriminators": {"dataset": "datasets", "generated": "generated"},
     "generated": {"dataset": "datasets", "outfits": "outfits", "discriminator": "discriminators"},
     "imported": {"dataset": "datasets"},
-    "runs": {"dataset": "datasets", "model": "train", "generated": "generated"},
+    "runs": {"dataset": "datasets", "recipe": "recipes", "generated": "generated"},
     "faces": {"dataset": "datasets"},
     "evaluations": {"run": "runs", "dataset": "datasets", "queries": "generated", "faces": "faces"},
 }
@@ -219,10 +219,10 @@ class Quality(Section):
         return {name: getattr(self, f"min_{name}") for name in ("change", "seam", "spread", "smoothness", "alignment")}
 
 
-class Train(Section):
-    """How a model is trained; `runs.<run>.model` names an entry (paper's values: profiles/prcc.yaml).
+class Recipe(Section):
+    """How a model is trained; `runs.<run>.recipe` names one (paper's values: profiles/prcc.yaml).
 
-    `model` is the registered architecture (default: the entry's own name), `settings` its keyword arguments. The
+    `model` is the registered architecture (default: the recipe's own name), `settings` its keyword arguments. The
     learning rate rises linearly over the first `warmup` epochs and falls to a tenth from each of the 0-based epochs of
     `milestones` on. A batch holds `identities` x `images` real images; `accumulate` batches make one step of the
     optimizers, whose gradients are cut to the norm `clip` (0: never). `select`: the last epoch, or the best on the
@@ -249,8 +249,8 @@ class Train(Section):
     precision: Literal["float32", "bfloat16"]
     select: Literal["last", "validation"] = "last"
 
-    def each(self, name: str) -> dict[str, Train]:
-        """What a run of this entry, `name`, trains: by ablation, or as "" where there is none, with its `model`."""
+    def each(self, name: str) -> dict[str, Recipe]:
+        """What a run of this recipe, `name`, trains: by ablation, or as "" where there is none, with its `model`."""
         plain = self.model_copy(update={"model": self.model or name, "ablations": {}})
         changed = {ablation: self.settings | other for ablation, other in self.ablations.items()}
         return {key: plain.model_copy(update={"settings": new}) for key, new in changed.items()} or {"": plain}
@@ -263,7 +263,7 @@ class Run(Section):
     """
 
     dataset: Name
-    model: str
+    recipe: Name
     code: str
     generated: Name
     mode: Literal["none", "concat", "paired", "progressive"]
@@ -402,7 +402,7 @@ class Params(Items):
     inpaint: Inpaint
     discriminate: Discriminate
     quality: Quality
-    train: dict[Name, Train]
+    recipes: dict[Name, Recipe]
     find_faces: FindFaces
     refine: Refine
     geff: Geff
@@ -473,7 +473,7 @@ def evaluation_places(params: Params, items: dict[str, dict[str, Section]] | Non
     found = {}
     for name, item in items["evaluations"].items():
         run = items["runs"].get(item.run)
-        recipe = params.train.get(run.model) if run else None
+        recipe = params.recipes.get(run.recipe) if run else None
         ablations = recipe.ablations if recipe else {}
         found |= {f"{name}/{ablation}": item for ablation in ablations} or {name: item}
     return found
@@ -491,9 +491,9 @@ def weight_names(params: Params) -> dict[str, str]:
     named = {"models.parser": models.parser, "models.summarizer": models.summarizer}
     named |= {f"models.describers.{key}": name for key, name in models.describers.items()}
     named |= {"models.inpainter": models.inpainter} | ({"models.faces": models.faces} if params.faces else {})
-    for recipe in sorted({run.model for run in params.runs.values()}):
-        weights = params.train[recipe].settings.get("weights")
-        named |= {f"train.{recipe}.settings.weights": weights} if weights else {}
+    for recipe in sorted({run.recipe for run in params.runs.values()}):
+        weights = params.recipes[recipe].settings.get("weights")
+        named |= {f"recipes.{recipe}.settings.weights": weights} if weights else {}
     return named
 
 
@@ -548,7 +548,7 @@ def _broken_references(params: Params) -> list[str]:
     """Names that point at nothing, each as `key: problem`."""
     items, public, private = _all_items(params), _names(params), _names(params.private)
     sections = {section: public[section] | private[section] for section in public}
-    sections |= {"train": set(params.train), "describers": set(params.models.describers)}
+    sections |= {"recipes": set(params.recipes), "describers": set(params.models.describers)}
     for section in ("discriminators", "generated", "faces"):
         sections[section].add("none")
     problems = []

@@ -41,7 +41,7 @@ def main(name: str) -> None:
     determinism.set_up()
     trial, cost = open_trial(params, evaluation), Cost()
     run = params.runs[evaluation.run]
-    for part in params.train[run.model].ablations or [""]:
+    for part in params.recipes[run.recipe].ablations or [""]:
         folder = Path("runs", evaluation.run, part)
         found = evaluate_seeds(folder, run.own_code is not None, trial, cost)
         write(Path("evaluations", name, part), found)

@@ -24,13 +24,13 @@ def main(name: str) -> None:
     """Train the run NAME."""
     params = load_params()
     run = lookup(params.runs, "runs", name)
-    entry = lookup(params.train, "train", run.model)
+    entry = lookup(params.recipes, "train", run.recipe)
     determinism.set_up()
     seeds = params.seeds if run.seeds is None else run.seeds
     dataset, generated = Path("data", run.dataset), Path("generated", run.generated)
     validate = load_validation(dataset) if entry.select == "validation" else None
     folders = (dataset, generated, seeds, Path("runs", name))
-    train_run(name, run, entry.each(run.model), *folders, params.quality.minimum(), validate)
+    train_run(name, run, entry.each(run.recipe), *folders, params.quality.minimum(), validate)
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ def narrow(params: dict, repository: Path) -> dict:
     params["summarize"] |= {"max_new_tokens": 16}
     params["inpaint"] |= {"steps": 1, "size": [96, 48], "block": 64, "dtype": "float32", "solver": "dpm++"}
     weights = {"weights": str(repository / "models/mini/backbone"), "clothes_from_epoch": 0}
-    for name, entry in params["train"].items():
+    for name, entry in params["recipes"].items():
         entry |= {"model": f"{entry.get('model', name)}-mini", "settings": weights, "size": [96, 48], "epochs": 1}
         entry |= {"identities": 2, "images": 2, "precision": "float32", "milestones": []}
     for items in (params, params["private"]):

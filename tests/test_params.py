@@ -39,7 +39,7 @@ def test_paper_values_of_profile_prcc(repository: Path) -> None:
         7.5,
     )
     assert (params.generated["queries-prcc"].k, params.generated["queries-prcc"].steps, params.refine.m) == (6, 10, 5)
-    cal = params.train["cal"]
+    cal = params.recipes["cal"]
     assert (cal.identities * cal.images, cal.size) == (32, (384, 192))
     assert (cal.epochs, cal.milestones, cal.progressive_every) == (60, [20, 40], 5)
 
@@ -50,7 +50,7 @@ def test_training_recipes_of_cal(repository: Path) -> None:
     for dataset in DATASETS:
         params = load_params(repository / "profiles" / f"{dataset}.yaml")
         name = {"ccvid": "c2d", "last": "cal-last"}.get(dataset, "cal")
-        entry = params.train[name]
+        entry = params.recipes[name]
         assert (entry.model or name) == ("c2d" if dataset == "ccvid" else "cal")
         assert (entry.learning_rate, entry.weight_decay) == (3.5e-4, 5e-4)
         settings = [entry.settings.get(key) for key in ("smoothing", "clothes_from_epoch", "triplet_weight")]
@@ -75,7 +75,7 @@ def test_stage_1_is_the_data_and_stage_2_progressive_learning(repository: Path, 
         assert [run.mode for run in runs] == ["none", "paired", "progressive"], model
         assert {(item.dataset, item.faces) for item in found} == {(params.report.dataset, found[0].faces)}
         assert runs[1].generated == runs[2].generated == params.report.samples
-        assert len({params.train[run.model].model or run.model for run in runs}) == 1
+        assert len({params.recipes[run.recipe].model or run.recipe for run in runs}) == 1
         assert found[2].queries != "none"
 
 
@@ -96,7 +96,7 @@ def test_discriminators_learn_from_all_ten_and_geff_adds_images(repository: Path
 def test_every_model_of_tables_3_has_the_papers_size_and_batch(repository: Path) -> None:
     """Sec. 4: 384x192, and batches of 32, which pairs make 64."""
     params = load_params(repository / "profiles" / "prcc-models.yaml")
-    recipes = [params.train[run.model] for run in params.runs.values()]
+    recipes = [params.recipes[run.recipe] for run in params.runs.values()]
     assert len(params.report.tables["t3"]) == 3 * 7
     assert {(recipe.size, recipe.identities, recipe.images) for recipe in recipes} == {((384, 192), 4, 8)}
 
@@ -106,11 +106,11 @@ def test_profile_prcc_models_shares_its_items_with_prcc(repository: Path) -> Non
     prcc, models = (
         yaml.safe_load((repository / "profiles" / f"{name}.yaml").read_text()) for name in ("prcc", "prcc-models")
     )
-    for section in ("train", *Items.model_fields):
+    for section in ("recipes", *Items.model_fields):
         for name in prcc[section].keys() & models[section].keys():
             assert prcc[section][name] == models[section][name], (section, name)
     assert {"baseline", "paired", "progressive"} <= prcc["runs"].keys() & models["runs"].keys()
-    parts = {"defaults", "private", "report", "train", *Items.model_fields}
+    parts = {"defaults", "private", "report", "recipes", *Items.model_fields}
     assert {key: prcc[key] for key in prcc.keys() - parts} == {key: models[key] for key in models.keys() - parts}
 
 
@@ -133,10 +133,10 @@ def test_profile_paper_holds_the_items_of_every_dataset(repository: Path, datase
     single, paper = (
         yaml.safe_load((repository / "profiles" / f"{name}.yaml").read_text()) for name in (dataset, "paper")
     )
-    for section in ("train", *Items.model_fields):
+    for section in ("recipes", *Items.model_fields):
         assert single[section].items() <= paper[section].items()
         assert single["private"].get(section, {}).items() <= paper["private"].get(section, {}).items()
-    parts = {"defaults", "private", "report", "train", *Items.model_fields}
+    parts = {"defaults", "private", "report", "recipes", *Items.model_fields}
     assert {key: single[key] for key in single.keys() - parts} == {key: paper[key] for key in paper.keys() - parts}
 
 
@@ -280,8 +280,8 @@ def test_missing_key_missing_file_and_no_yaml(repository: Path, tmp_path: Path) 
     with pytest.raises(ValueError, match="expected a mapping"):
         load_params(file)
     content = yaml.safe_load((repository / "profiles" / "minicc.yaml").read_text())
-    del content["train"]["cal-mini"]["epochs"]
-    with pytest.raises(ValueError, match=r"train\.cal-mini\.epochs: missing key"):
+    del content["recipes"]["cal-mini"]["epochs"]
+    with pytest.raises(ValueError, match=r"recipes\.cal-mini\.epochs: missing key"):
         load_params(written(tmp_path, content))
 
 

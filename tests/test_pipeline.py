@@ -66,8 +66,8 @@ def test_a_model_of_ones_own_joins_the_grid(clone: Path, repository: Path) -> No
         re.findall(r"```python\n(.*?)```", (repository / "docs/training.md").read_text(), flags=re.DOTALL)[0]
     )
     params = yaml.safe_load((clone / "params.yaml").read_text())
-    params["train"]["mine"] = {**params["train"]["cal-mini"], "settings": {"width": 32}}
-    params["runs"]["mine"] = {**params["runs"]["progressive"], "model": "mine", "code": "own/mine.py"}
+    params["recipes"]["mine"] = {**params["recipes"]["cal-mini"], "settings": {"width": 32}}
+    params["runs"]["mine"] = {**params["runs"]["progressive"], "recipe": "mine", "code": "own/mine.py"}
     params["evaluations"]["mine"] = {**params["evaluations"]["baseline"], "run": "mine"}
     (clone / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     command(clone, "dvc", "repro", "refine-eval@mine")

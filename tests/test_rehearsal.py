@@ -59,7 +59,7 @@ def try_first(clone: Path, rows: list[str], generated: list[str]) -> None:
     params["describe"] |= {"max_new_tokens": 24}
     params["inpaint"] |= {"steps": 2, "size": [64, 32], "dtype": "float32"}
     params["discriminate"] |= {"widths": [16, 16], "steps": 2, "batch": 4}
-    for entry in params["train"].values():
+    for entry in params["recipes"].values():
         entry["settings"] |= {"clothes_from_epoch": 0}
         entry |= {"size": [64, 32], "epochs": 1, "milestones": [], "identities": 2, "images": 2}
     params["generated"]["queries-prcc"] |= {"k": 2, "steps": 2, "size": [64, 32]}

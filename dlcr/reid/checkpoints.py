@@ -16,7 +16,7 @@ from dlcr.reid.models import ReidModel, build_model, load_code
 from dlcr.runtime.files import atomic_path, write_json, write_text
 
 if TYPE_CHECKING:
-    from dlcr.params import Run, Train
+    from dlcr.params import Recipe, Run
     from dlcr.reid.samples import Samples
 
 
@@ -75,7 +75,7 @@ def load_checkpoint(path: Path, model: ReidModel, optimizers: dict[str, Optimize
 
 
 def write_outputs(
-    folder: Path, model: ReidModel, samples: "Samples", recipe: "Train", run: "Run", seed: int, progress: Progress
+    folder: Path, model: ReidModel, samples: "Samples", recipe: "Recipe", run: "Run", seed: int, progress: Progress
 ) -> None:
     """Write model.safetensors, config.json, history.csv, and model.py for a model of one's own: no times in them, the
     same bytes each time."""

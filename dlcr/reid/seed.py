@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from dlcr.params import Run, Train
+from dlcr.params import Recipe, Run
 from dlcr.reid.augment import Drawn, augment, draw
 from dlcr.reid.batches import Epoch, plan_epoch
 from dlcr.reid.checkpoints import Progress, load_checkpoint, save_checkpoint, write_outputs
@@ -33,7 +33,7 @@ Validate = Callable[[ReidModel], float]
 class Job:
     """One training process: a seed, and which of `processes` this is; they meet at `port`."""
 
-    recipe: Train
+    recipe: Recipe
     run: Run
     pixels: Pixels
     seed: int
@@ -215,7 +215,7 @@ def _batch(samples: Samples, rows: NDArray, real: NDArray, position: NDArray, de
     return Batch(*(torch.tensor(values, device=device) for values in labels))
 
 
-def _set_rates(recipe: Train, engine: Engine, epoch: int) -> float:
+def _set_rates(recipe: Recipe, engine: Engine, epoch: int) -> float:
     """Set the learning rate of every group for the epoch; returns that of the scheduled ones."""
     rate = recipe.learning_rate * DROP ** sum(epoch >= milestone for milestone in recipe.milestones)
     rate *= min(1.0, (epoch + 1) / (recipe.warmup + 1))
@@ -225,7 +225,7 @@ def _set_rates(recipe: Train, engine: Engine, epoch: int) -> float:
     return rate
 
 
-def plan_batches(recipe: Train, run: Run, samples: Samples, seed: int, epoch: int) -> Epoch:
+def plan_batches(recipe: Recipe, run: Run, samples: Samples, seed: int, epoch: int) -> Epoch:
     """The batches of an epoch of a seed (`plan_epoch`)."""
     rng = np.random.default_rng(seed_of("reid", "batches", seed, epoch))
     every, groups = recipe.progressive_every, (recipe.identities, recipe.images)

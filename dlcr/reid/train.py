@@ -1,6 +1,6 @@
 """Training of a run of params.yaml: its recipes and seeds, the same for every model and every mode (Sec. 3.2.1).
 
-    run, recipe = params.runs["mine"], params.train["cal-mini"]
+    run, recipe = params.runs["mine"], params.recipes["cal-mini"]
     train_run("mine", run, recipe.each("cal-mini"), Path("data/minicc"), Path("generated/inpainting"), [0, 1],
               Path("runs/mine"))
     model = load_model(Path("runs/mine/seed-0"))
@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from dlcr.data import folder_fingerprint
-from dlcr.params import Run, Train
+from dlcr.params import Recipe, Run
 from dlcr.reid.augment import draw
 from dlcr.reid.engine import process_count
 from dlcr.reid.models import ReidModel, build_model, load_code, model_factory
@@ -39,7 +39,7 @@ from dlcr.runtime.store import checkpoint_dir, key_of
 def train_run(
     name: str,
     run: Run,
-    recipes: Mapping[str, Train],
+    recipes: Mapping[str, Recipe],
     dataset: Path,
     generated: Path,
     seeds: list[int],
@@ -50,7 +50,7 @@ def train_run(
     """Train the recipes, a model for each seed, and write <output>/<ablation>/seed-<s>/{model.safetensors, config.json,
     history.csv, live/}.
 
-    recipes: by ablation, each with its `model`, as `Train.each` gives them; of the one named "" the folders are
+    recipes: by ablation, each with its `model`, as `Recipe.each` gives them; of the one named "" the folders are
     <output>/seed-<s>. dataset: folder data/<dataset>; generated: folder generated/<set>, not opened in mode "none";
     minimum: what the quality gate asks of its variants (`open_generated`). validate: a score of a model, the higher the
     better, by which the epoch is chosen; without it the last one is. Call `determinism.set_up` first: its number of
@@ -82,7 +82,7 @@ def train_run(
 def _train_recipe(
     name: str,
     run: Run,
-    recipe: Train,
+    recipe: Recipe,
     dataset: Path,
     generated: Path,
     seeds: list[int],
@@ -127,7 +127,7 @@ def _train_recipe(
     return means.get("seconds", np.nan), checkpoints
 
 
-def _try_model(recipe: Train, dataset: Path) -> ReidModel:
+def _try_model(recipe: Recipe, dataset: Path) -> ReidModel:
     """Build the run's model once, so that what is wrong with it is said before any work."""
     train, owners = load_labels(dataset)
     model = build_model(recipe.model, int(train["subject"].max()) + 1, owners, **recipe.settings)
@@ -145,7 +145,7 @@ def _spread(job: Job, processes: int) -> list[tuple[Job]]:
 
 
 def _fingerprint(
-    recipe: Train, run: Run, samples: Samples, dataset: Path, generated: Path, validate: Validate | None
+    recipe: Recipe, run: Run, samples: Samples, dataset: Path, generated: Path, validate: Validate | None
 ) -> dict[str, object]:
     """All that the results follow from, seeds aside: settings, data, code and libraries."""
     sources = sorted({*Path(__file__).parent.rglob("*.py"), Path(inspect.getfile(model_factory(recipe.model)[0]))})

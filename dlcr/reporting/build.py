@@ -106,7 +106,7 @@ def load_histories(root: Path, params: Params) -> dict[str, pd.DataFrame]:
     """
     histories = {}
     for name, run in params.runs.items():
-        for part in params.train[run.model].ablations or [""]:
+        for part in params.recipes[run.recipe].ablations or [""]:
             found = [_losses(path) for path in sorted((root / "runs" / name / part).glob("seed-*/history.csv"))]
             if found:
                 place = f"{name}/{part}" if part else name

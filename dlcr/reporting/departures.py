@@ -29,8 +29,8 @@ def departures(params: Params) -> dict[str, list]:
     report = params.report
     generated = params.generated[report.samples]
     run = _run(params)
-    train = params.train[run.model]
-    model = train.model or run.model
+    train = params.recipes[run.recipe]
+    model = train.model or run.recipe
     inpaint, queries = params.inpaint, _queries(params)
     describer = _describer(params, generated.outfits)
     rows = [

@@ -72,7 +72,7 @@ def provenance(root: Path, params: Params, timings: pd.DataFrame) -> dict:
     evaluations = {}
     for name, item in params.evaluations.items():
         lineage = _lineage(root, params, name, stages, writers)
-        for ablation in params.train[params.runs[item.run].model].ablations or ("",):
+        for ablation in params.recipes[params.runs[item.run].recipe].ablations or ("",):
             evaluations[f"{name}/{ablation}".rstrip("/")] = _entry(root, params, name, ablation, lineage, timings)
     return {"git": _git(root), "machine": machine(), "evaluations": evaluations}
 
@@ -113,7 +113,7 @@ def _entry(root: Path, params: Params, name: str, ablation: str, lineage: _Linea
         "stale": lineage.stale,
         "run": "/".join(part for part in (item.run, ablation) if part),
         "dataset": item.dataset,
-        "model": run.model,
+        "model": run.recipe,
         "generated": run.generated,
         "seeds": params.seeds if run.seeds is None else run.seeds,
         "parameters": lineage.parameters,

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from dlcr.params import Run, Train
+from dlcr.params import Recipe, Run
 from dlcr.reid import build_model
 from dlcr.reid.engine import Engine, process_count
 from dlcr.reid.models.base import Batch, ReidModel
@@ -19,7 +19,7 @@ from dlcr.reid.train import train_run
 from dlcr.runtime import determinism
 from dlcr.runtime.jobs import Send, run_jobs
 
-RECIPE = Train(
+RECIPE = Recipe(
     model="cal-mini",
     size=(32, 16),
     epochs=2,
@@ -32,7 +32,7 @@ RECIPE = Train(
     precision="float32",
     settings={"clothes_from_epoch": 1, "triplet_weight": 1.0},
 )
-RUN = Run(dataset="toy", model="cal-mini", code="dlcr/reid/models", generated="toyset", mode="paired")
+RUN = Run(dataset="toy", recipe="cal-mini", code="dlcr/reid/models", generated="toyset", mode="paired")
 
 
 class Line(ReidModel):

@@ -96,7 +96,7 @@ def test_a_names_sizes_are_defaults_of_settings() -> None:
 def test_models_of_every_profile_are_built_with_its_settings(repository: Path) -> None:
     """From random weights: the hub's are not here. A wrong setting must not show after days of inpainting only."""
     for path in sorted((repository / "profiles").glob("*.yaml")):
-        for name, entry in load_params(path).train.items():
+        for name, entry in load_params(path).recipes.items():
             with torch.device("meta"):  # shapes alone
                 build_model(entry.model or name, 2, OWNERS, **(entry.settings | {"weights": None}))
 

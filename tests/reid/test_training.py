@@ -18,7 +18,7 @@ from reid.test_models import OWN
 from safetensors.torch import load_file, save_file
 
 from dlcr.data import load_manifest, save_manifest
-from dlcr.params import Run, Train
+from dlcr.params import Recipe, Run
 from dlcr.reid import load_model, pixels, seed, train
 from dlcr.reid.checkpoints import Progress
 from dlcr.reid.models import base
@@ -26,7 +26,7 @@ from dlcr.reid.samples import load_samples
 from dlcr.reid.train import train_run
 from dlcr.runtime import determinism
 
-RECIPE = Train(
+RECIPE = Recipe(
     model="cal-mini",
     size=(32, 16),
     epochs=5,
@@ -39,17 +39,17 @@ RECIPE = Train(
     precision="bfloat16",
     settings={"clothes_from_epoch": 1},
 )
-RUN = Run(dataset="toy", model="cal-mini", code="dlcr/reid/models", generated="toyset", mode="progressive")
+RUN = Run(dataset="toy", recipe="cal-mini", code="dlcr/reid/models", generated="toyset", mode="progressive")
 KILLED = """
 from pathlib import Path
 import sys
-from dlcr.params import Run, Train
+from dlcr.params import Run, Recipe
 from dlcr.reid import seed
 from dlcr.reid.train import train_run
 from dlcr.runtime import determinism
 determinism.set_up(1)
 seed.SAVE_SECONDS = 0.0
-run, recipe = Run.model_validate_json(sys.argv[1]), Train.model_validate_json(sys.argv[2])
+run, recipe = Run.model_validate_json(sys.argv[1]), Recipe.model_validate_json(sys.argv[2])
 train_run("r", run, {"": recipe}, Path("data/toy"), Path("generated/toyset"), [3], Path("runs/r"))
 """
 
@@ -60,13 +60,13 @@ def _root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     determinism.set_up(1)
 
 
-def but(section: Train | Run, **changes: object) -> Train | Run:
+def but(section: Recipe | Run, **changes: object) -> Recipe | Run:
     """A section with some of its values otherwise."""
     return section.model_copy(update=changes)
 
 
 def train_toy(
-    recipe: Train, dataset: Path, generated: Path, seeds: list[int], output: Path, run: Run = RUN, **others: object
+    recipe: Recipe, dataset: Path, generated: Path, seeds: list[int], output: Path, run: Run = RUN, **others: object
 ) -> None:
     """`train_run` of one recipe, under the name r."""
     train_run("r", run, {"": recipe}, dataset, generated, seeds, output, **others)

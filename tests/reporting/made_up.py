@@ -52,7 +52,7 @@ def make_pipeline(root: Path, params: Params, missing: tuple[str, ...] = ()) -> 
         if item.split == "query" and item.dataset in manifests:
             make_set(root, name, manifests[item.dataset], item.k, "query")
     for name, evaluation in params.evaluations.items():
-        ablations = params.train[params.runs[evaluation.run].model].ablations
+        ablations = params.recipes[params.runs[evaluation.run].recipe].ablations
         for part in () if name in missing else ablations or [""]:
             folder, manifest = root / "evaluations" / name / part, manifests[evaluation.dataset]
             queries, gallery = (manifest[manifest["split"] == split] for split in ("query", "gallery"))

@@ -207,7 +207,7 @@ def test_an_ablation_has_the_recipe_and_the_times_of_its_run(tmp_path: Path, par
         .numbers.set_index("row")
         .loc["progressive"]
     )
-    assert row[["epoch_seconds", "epochs"]].tolist() == [1.5, params.train["ccfa-ablations"].epochs]
+    assert row[["epoch_seconds", "epochs"]].tolist() == [1.5, params.recipes["ccfa-ablations"].epochs]
 
 
 @pytest.mark.parametrize("modes", [{"concat"}, {"paired", "concat"}])

@@ -36,8 +36,8 @@ NAMES = ["a1", "fig-1", "fig-a3", "fig-a4", "fig-a5", "fig-a6", "fig-a7", "fig-a
 @pytest.fixture(scope="module")
 def params(repository: Path) -> Params:
     params = load_params(repository / "profiles" / "minicc.yaml")
-    recipe = params.train["cal-mini"].model_copy(update={"identities": 3, "images": 2, "epochs": 8})
-    return params.model_copy(update={"train": params.train | {"cal-mini": recipe}, "k": 4})
+    recipe = params.recipes["cal-mini"].model_copy(update={"identities": 3, "images": 2, "epochs": 8})
+    return params.model_copy(update={"recipes": params.recipes | {"cal-mini": recipe}, "k": 4})
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import torch
 from typer.testing import CliRunner
 
 from dlcr.data import IMAGE_SCHEMA, encode_png, load_manifest, save_manifest, write_shard
-from dlcr.params import Quality, Run, Train
+from dlcr.params import Quality, Recipe, Run
 from dlcr.runtime.stage import run_stage
 from stages import train
 
@@ -38,7 +38,7 @@ def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("generated/none").mkdir(parents=True)
     run = {
         "dataset": "toy",
-        "model": "small",
+        "recipe": "small",
         "code": "dlcr/reid/models",
         "generated": "none",
         "mode": "none",
@@ -48,22 +48,22 @@ def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     params = SimpleNamespace(
         seeds=[5],
         quality=Quality(**dict.fromkeys(Quality.model_fields, 0.0) | {"alignment": False}),
-        train={
-            "small": Train(**ENTRY),
-            "wide": Train(**{**ENTRY, "identities": 3}),
-            "best": Train(**{**ENTRY, "epochs": 2, "select": "validation"}),
-            "own": Train(**{**ENTRY, "model": "own", "settings": {}}),
-            "two": Train(**{**ENTRY, "ablations": {"same": {}, "smooth": {"smoothing": 0.5}}}),
+        recipes={
+            "small": Recipe(**ENTRY),
+            "wide": Recipe(**{**ENTRY, "identities": 3}),
+            "best": Recipe(**{**ENTRY, "epochs": 2, "select": "validation"}),
+            "own": Recipe(**{**ENTRY, "model": "own", "settings": {}}),
+            "two": Recipe(**{**ENTRY, "ablations": {"same": {}, "smooth": {"smoothing": 0.5}}}),
         },
         runs={
             "plain": Run(**run),
             "own-seeds": Run(**{**run, "seeds": [8]}),
-            "wide": Run(**{**run, "model": "wide"}),
+            "wide": Run(**{**run, "recipe": "wide"}),
             "paired": Run(**{**run, "mode": "paired"}),
-            "best": Run(**{**run, "model": "best"}),
-            "own": Run(**{**run, "model": "own", "code": "own.py"}),
+            "best": Run(**{**run, "recipe": "best"}),
+            "own": Run(**{**run, "recipe": "own", "code": "own.py"}),
             "lost": Run(**{**run, "dataset": "lost"}),
-            "two": Run(**{**run, "model": "two"}),
+            "two": Run(**{**run, "recipe": "two"}),
         },
     )
     monkeypatch.setattr(train, "load_params", lambda: params)

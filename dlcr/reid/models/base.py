@@ -8,8 +8,8 @@ A new model is one file: a subclass of `ReidModel` with its losses, registered b
         def features(self, maps): ...
         def train_step(self, maps, batch, epoch, step): ...
 
-after which `params.yaml` may name it in `train.<entry>.model`. One class may have several names, which differ in their
-defaults: `@register_model("mine-mini", backbone="mini", channels=64)`.
+after which params.yaml may name it in `recipes.<recipe>.model`. One class may have several names, which differ in
+their defaults: `@register_model("mine-mini", backbone="mini", channels=64)`.
 
 A model has two parts. Its `body` turns images into maps and is all that sees images: with several processes each has
 its share of the batch in it. Everything else, necks, heads and losses, sees the maps of the whole batch.

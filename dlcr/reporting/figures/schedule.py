@@ -30,11 +30,11 @@ def schedule_table(root: Path, params: Params) -> pd.DataFrame | None:
     if run is None or not (folder / "manifest.parquet").is_file():
         return None
     subjects = _training_subjects(folder, params.seed)
-    if len(np.unique(subjects)) < params.train[run.model].identities:
+    if len(np.unique(subjects)) < params.recipes[run.recipe].identities:
         return None
     generated = params.generated.get(run.generated)  # an imported set is not among them
     k = run.k or (generated and generated.k) or params.k
-    return pd.concat([_epochs(mode, subjects, k, params, run.model) for mode in MODES])
+    return pd.concat([_epochs(mode, subjects, k, params, run.recipe) for mode in MODES])
 
 
 def _training_subjects(folder: Path, seed: int) -> np.ndarray:
@@ -48,7 +48,7 @@ def _training_subjects(folder: Path, seed: int) -> np.ndarray:
 def _epochs(mode: str, subjects: np.ndarray, k: int, params: Params, model: str) -> pd.DataFrame:
     from dlcr.reid.batches import plan_epoch
 
-    recipe = params.train[model]
+    recipe = params.recipes[model]
     seen, rows = np.zeros((k, len(subjects)), bool), []
     for epoch in range(recipe.epochs):
         rng = np.random.default_rng(seed_of("schedule", mode, params.seed, epoch))

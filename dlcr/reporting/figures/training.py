@@ -48,8 +48,8 @@ def training(histories: Mapping[str, pd.DataFrame], params: Params) -> Picture |
 
 
 def _model(run: str, params: Params) -> str:
-    entry = params.runs[run.split("/")[0]].model
-    return params.train[entry].model or entry
+    entry = params.runs[run.split("/")[0]].recipe
+    return params.recipes[entry].model or entry
 
 
 def _curves(axes: Axes, histories: Mapping[str, pd.DataFrame]) -> None:

@@ -32,7 +32,7 @@ def numbers(sources: Sources) -> pd.DataFrame:
                 "evaluation": scores["evaluation"],
                 "paper_epoch_seconds": float(line.paper["epoch_seconds"]),
                 "epoch_seconds": timing_of(sources.timings, "train", run).get("epoch_seconds", np.nan),
-                "epochs": params.train[params.runs[run].model].epochs if run else np.nan,
+                "epochs": params.recipes[params.runs[run].recipe].epochs if run else np.nan,
                 "paper_top1": float(line.paper["top1"]),
                 **{f"top1{end}": scores.get(f"top1{end}", np.nan) for end in ENDS},
             }
