@@ -55,6 +55,7 @@ def diagnose(params: Params, root: Path) -> list[Finding]:
     engine = os.environ.get("DLCR_ENGINE") or "none"
     large = any("@" in name for name in weight_names(params).values())
     found = [*check_engine(engine, root), check_gpu(engine, large, root), *check_dtype(params), check_memory(large)]
+    found += check_tables(params)
     found += [check_disk(params, root), *check_weights(params, engine), *check_datasets(params, root)]
     return [*found, *check_remotes(root)]
 
@@ -155,6 +156,16 @@ def check_dtype(params: Params) -> Iterator[Finding]:
     diffused = any(item.kind in ("inpainting", "standard") for item in made)
     if diffused and params.inpaint.dtype == "float16" and not NVIDIA.exists():
         yield Finding("inpaint.dtype", "problem", "float16 needs a GPU", "write bfloat16 or float32 in params.yaml")
+
+
+def check_tables(params: Params) -> Iterator[Finding]:
+    """Whether the report has the tables and rows that the profile fills."""
+    from dlcr.reporting.tables import check  # loads pandas
+
+    try:
+        check(params)
+    except ValueError as error:
+        yield Finding("report.tables", "problem", str(error), "correct the key in params.yaml")
 
 
 def check_memory(large: bool) -> Finding:

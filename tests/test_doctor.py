@@ -153,6 +153,14 @@ def test_half_precision_needs_a_gpu(root: Path, repository: Path) -> None:
     assert list(doctor.check_dtype(params)) == []
 
 
+def test_a_table_that_the_report_does_not_have(repository: Path) -> None:
+    params = profile(repository, "minicc")
+    assert list(doctor.check_tables(params)) == []
+    wrong = params.report.model_copy(update={"tables": {"a9": {}}})
+    (found,) = doctor.check_tables(params.model_copy(update={"report": wrong}))
+    assert (found.state, "report.tables.a9: no such table" in found.found) == ("problem", True)
+
+
 def test_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert doctor.check_memory(large=False).state == "ok"
     monkeypatch.setitem(doctor.MEMORY_GB, "hub", 1_000_000)

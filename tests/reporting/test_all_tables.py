@@ -9,9 +9,12 @@ from made_up import make_pipeline
 from test_formats import read_latex
 
 from dlcr.params import Params, Row, load_params
+from dlcr.reporting import claims
+from dlcr.reporting import tables as every
 from dlcr.reporting.formats import csv_bytes, latex, markdown, rounded
 from dlcr.reporting.parts import Cell, Table
 from dlcr.reporting.results import Result, load_results
+from dlcr.reporting.statements import Statement
 from dlcr.reporting.tables import make_tables, metrics
 
 ORDER = [
@@ -242,3 +245,39 @@ def test_metrics_hold_what_was_run(tables: dict[str, Table], results: dict) -> N
     expected = {"top1", "top1_std", "top1_low", "top1_high", "top1_difference", "top1_p"}
     assert expected <= set(found["a1"]["row5"])
     assert "top1_difference" not in found["a1"]["row1"]
+
+
+NEW_TABLE = """
+from dlcr.reporting.tables.specs import Line, Spec
+
+SPEC = Spec(
+    name="seasons",
+    place=145,
+    title="Seasons",
+    lines=lambda params: [Line({"season": key}, key, "summer") for key in ("summer", "winter")],
+    headings={"season": "Season"},
+    base="summer",
+    metrics=("season",),
+)
+"""
+
+
+def test_a_new_table_is_a_module_and_a_new_claim_a_row(
+    root: Path, params: Params, results: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "seasons.py").write_text(NEW_TABLE)
+    monkeypatch.setattr(every, "__path__", [*every.__path__, str(tmp_path)])
+    colder = Statement("colder", "difference", "seasons/winter", "seasons/summer", "Winter is harder.", "Nowhere.")
+    monkeypatch.setattr(claims, "STATEMENTS", (*claims.STATEMENTS, colder))
+    every.specs.cache_clear()
+    try:
+        filled_too = filled(params, "seasons", {"summer": "progressive", "winter": "baseline"})
+        found = make_tables(root, filled_too, results, NO_TIMINGS)
+        assert list(found) == [*ORDER[:14], "seasons", *ORDER[14:]]
+        assert found["seasons"].view["Season"].tolist() == ["summer", "winter"]
+        assert metrics(found, {})["seasons"]["winter"]["top1_p"] <= 1
+        verdict = claims.claims(filled_too, results, NO_TIMINGS)[-1]
+        assert (verdict.name, verdict.sources) == ("colder", ["baseline", "progressive"])
+        assert verdict.effect == found["seasons"].numbers.set_index("season").loc["winter", "top1_difference"]
+    finally:
+        every.specs.cache_clear()

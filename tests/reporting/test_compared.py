@@ -1,6 +1,7 @@
 """Tables of evaluations beside the paper's numbers: rows, differences, what is cited, and gaps."""
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -33,10 +34,15 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
     return found | {"far": replace(found["dlcr"], name="far", folder=folder / "far"), "absent": None}
 
 
+@cache
+def shipped() -> Params:
+    return load_params("profiles/minicc.yaml")
+
+
 def profile(table: str, rows: Rows) -> Params:
     """Profile minicc with other datasets, the evaluations of `results`, and these rows of one table: by key an
     evaluation, or an evaluation and its kind."""
-    params = load_params("profiles/minicc.yaml")
+    params = shipped()
     dataset, run, evaluation = params.datasets["minicc"], params.runs["baseline"], params.evaluations["baseline"]
     filled = {
         key: Row(evaluation=row) if isinstance(row, str) else Row(evaluation=row[0], kind=row[1])
