@@ -26,6 +26,7 @@ from dlcr.data.manifest import load_manifest
 from dlcr.data.readers import find_reader
 from dlcr.faces.finder import INSIGHTFACE
 from dlcr.faces.insight import pack_folder
+from dlcr.inpainting.kinds import find_kind
 from dlcr.params import Dataset, Params, moving_revision, weight_names
 from dlcr.runtime.weights import HUB_FILE, NETWORK, PIPELINE, Kind, NotDownloaded, download_command, find_model
 
@@ -153,7 +154,7 @@ def check_gpu(engine: str, large: bool, root: Path) -> Finding:
 def check_dtype(params: Params) -> Iterator[Finding]:
     """Whether this machine computes in the inpainter's type, where it inpaints; half precision is for GPUs."""
     made = params.generated.values()
-    diffused = any(item.kind in ("inpainting", "standard") for item in made)
+    diffused = any(find_kind(item.kind).guidable for item in made)
     if diffused and params.inpaint.dtype == "float16" and not NVIDIA.exists():
         yield Finding("inpaint.dtype", "problem", "float16 needs a GPU", "write bfloat16 or float32 in params.yaml")
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from dlcr.runtime.registry import one_of
+from dlcr.runtime.registry import find_entry, one_of
 
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -162,7 +162,7 @@ class GeneratedSet(Section):
 
     dataset: Name
     outfits: Name
-    kind: Literal["inpainting", "standard", "colour", "oracle"]
+    kind: Annotated[str, AfterValidator(one_of("dlcr.inpainting.kinds"))]
     strength: Annotated[float, Field(gt=0, le=1)] = 1.0
     discriminator: Name
     weight: Annotated[float, Field(ge=0)] = 1.0
@@ -574,7 +574,8 @@ def _broken_references(params: Params) -> list[str]:
                 f"{item.generated!r}"
             )
     for name, item in items["generated"].items():
-        if item.discriminator != "none" and item.kind not in ("inpainting", "standard"):
+        # By name: an import statement would make the kinds a dependency of every stage.
+        if item.discriminator != "none" and not find_entry("dlcr.inpainting.kinds", item.kind, "kind").KIND.guidable:
             problems.append(
                 f"{_key(params, 'generated', name)}: kind {item.kind} has no sampler for a discriminator to guide"
             )

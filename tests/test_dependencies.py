@@ -12,13 +12,16 @@ OWN = sorted(name for name in STAGES if not name.startswith("private-"))  # the 
 # What reads params.yaml, and what is about machines: neither decides about the bytes of a result, but for seeds.
 APART = ("dlcr/__init__.py", "dlcr/params.py", "dlcr/runtime/", "stages/__init__.py")
 SEEDS = "dlcr/runtime/seeds.py"
+# Folders whose modules a stage imports by their names.
+BY_NAME = {"pretrain": "dlcr/pretrain", "inpaint": "dlcr/inpainting/kinds"}
 
 
 def imported(stage: str, repository: Path) -> set[str]:
     """The project's files that a stage imports, at its start or later."""
     start = {f"stages.{stage.replace('-', '_')}": repository / "stages" / f"{stage.replace('-', '_')}.py"}
-    if stage == "pretrain":  # imports its modules by their names
-        start |= {f"dlcr.pretrain.{path.stem}": path for path in (repository / "dlcr/pretrain").glob("*.py")}
+    if stage in BY_NAME:
+        folder = BY_NAME[stage]
+        start |= {f"{folder.replace('/', '.')}.{path.stem}": path for path in (repository / folder).glob("*.py")}
     modules, _ = used_modules(start)
     paths = {path.resolve().relative_to(repository).as_posix() for path in modules.values()}
     return {path for path in paths if path == SEEDS or not path.startswith(APART)}

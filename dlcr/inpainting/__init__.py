@@ -3,7 +3,7 @@
 from dlcr.inpainting.alignment import align_set, alignment_judge
 from dlcr.inpainting.assign import assign_outfits
 from dlcr.inpainting.generate import Counts, generate_set, plan_set
-from dlcr.inpainting.painters import Chunk, Painter, Sample, colour_painter, diffusion_painter, oracle_painter
+from dlcr.inpainting.painters import Chunk, Painter, Sample
 
 __all__ = [
     "Chunk",
@@ -14,11 +14,8 @@ __all__ = [
     "align_set",
     "alignment_judge",
     "assign_outfits",
-    "colour_painter",
-    "diffusion_painter",
     "generate_set",
     "load_inpainter",
-    "oracle_painter",
     "plan_set",
 ]
 

@@ -11,7 +11,9 @@ from tiny import SIZE
 
 from dlcr.data import open_generated, open_images, open_masks, read_table
 from dlcr.data.shards import MEASURES, checksum, encode_png
-from dlcr.inpainting import Sample, colour_painter, diffusion_painter, generate_set, oracle_painter, plan_set
+from dlcr.inpainting import Sample, generate_set, plan_set
+from dlcr.inpainting.kinds import colour, inpainting, standard
+from dlcr.inpainting.painters import one_by_one
 from dlcr.inpainting.quality import measure
 from dlcr.runtime.seeds import seed_of
 from dlcr.runtime.store import Store
@@ -127,7 +129,7 @@ SETTINGS = {"steps": 2, "guidance": 2.0, "size": SIZE, "batch": 3}
 
 @pytest.mark.parametrize("kind", ["inpainting", "colour"])
 def test_masked_kinds_keep_what_is_outside_the_masks(tiny_model, tiny_dataset, tmp_path, kind):
-    build = partial(diffusion_painter, tiny_model, SETTINGS, True) if kind == "inpainting" else colour_painter
+    build = partial(inpainting.build, tiny_model, SETTINGS) if kind == "inpainting" else colour.build
     read = pixels_of(tiny_dataset)
     generate_set(tmp_path / "set", plan(tiny_dataset, 2), build, read, {}, 4, Store(tmp_path / "store"))
     generated, table = open_generated(tmp_path / "set"), open_generated(tmp_path / "set").table()
@@ -144,7 +146,7 @@ def test_masked_kinds_keep_what_is_outside_the_masks(tiny_model, tiny_dataset, t
 
 
 def test_standard_repaints_everything(tiny_model, tiny_dataset, tmp_path):
-    build = partial(diffusion_painter, tiny_model, SETTINGS, False)
+    build = partial(standard.build, tiny_model, SETTINGS)
     generate_set(
         tmp_path / "set", plan(tiny_dataset, 1), build, pixels_of(tiny_dataset), {}, 4, Store(tmp_path / "store")
     )
@@ -152,12 +154,12 @@ def test_standard_repaints_everything(tiny_model, tiny_dataset, tmp_path):
     assert (generated["train/000.png", 0][:4] != images["train/000.png"][:4]).any()
 
 
-def test_oracle_asks_for_image_and_clothes(tiny_dataset, tmp_path):
-    def draw(image_id, clothes):
-        return np.full((*SIZE, 3), len(image_id) + int(clothes[0]), np.uint8)
+def test_what_is_drawn_one_by_one_knows_image_and_clothes(tiny_dataset, tmp_path):
+    def draw(image, mask, chunk, place):
+        return np.full((*SIZE, 3), len(chunk.image_ids[place]) + int(chunk.clothes[place][0]), np.uint8)
 
     read, store = pixels_of(tiny_dataset), Store(tmp_path / "store")
-    generate_set(tmp_path / "set", plan(tiny_dataset, 2), partial(oracle_painter, draw), read, {}, 4, store)
+    generate_set(tmp_path / "set", plan(tiny_dataset, 2), partial(one_by_one, draw), read, {}, 4, store)
     generated = open_generated(tmp_path / "set")
     clothes = generated.target_clothes("train/000.png", 1)
     assert (generated["train/000.png", 1] == 13 + int(clothes[0])).all()
@@ -167,9 +169,9 @@ def test_oracle_asks_for_image_and_clothes(tiny_dataset, tmp_path):
 def test_an_unreadable_image_is_skipped_with_the_reason(tiny_model, tiny_dataset, tmp_path, kind):
     """Each image's own failure: truncated, foreign, empty; the others are made as without it."""
     build = {
-        "inpainting": partial(diffusion_painter, tiny_model, SETTINGS, True),
-        "colour": colour_painter,
-        "oracle": partial(oracle_painter, lambda image_id, clothes: np.zeros((*SIZE, 3), np.uint8)),
+        "inpainting": partial(inpainting.build, tiny_model, SETTINGS),
+        "colour": colour.build,
+        "oracle": partial(one_by_one, lambda image, mask, chunk, place: np.zeros((*SIZE, 3), np.uint8)),
     }[kind]
     read = pixels_of(tiny_dataset)
     broken = {"train/001.png": read("train/001.png")[0][:60], "train/004.png": b"GIF89a", "train/005.png": b""}
@@ -191,7 +193,7 @@ def test_an_unreadable_image_is_skipped_with_the_reason(tiny_model, tiny_dataset
 
 
 def generate_with(model: str, dataset: Path, folder: Path, store: Path):
-    build = partial(diffusion_painter, model, SETTINGS | {"batch": 2, "solver": "dpm++"}, True)
+    build = partial(inpainting.build, model, SETTINGS | {"batch": 2, "solver": "dpm++"})
     return generate_set(folder, plan(dataset, 4), build, pixels_of(dataset), {}, 1, Store(store))
 
 
@@ -232,7 +234,7 @@ def test_killed_twenty_times_it_ends_with_the_same_bytes(tiny_model, tiny_datase
 
 def test_a_mask_of_another_size_is_refused(tiny_model, tiny_dataset, tmp_path):
     images, mask = open_images(tiny_dataset / "images"), encode_png(np.ones((3, 3), bool))
-    build = partial(diffusion_painter, tiny_model, SETTINGS, True)
+    build = partial(inpainting.build, tiny_model, SETTINGS)
     with pytest.raises(ValueError, match=r"mask of 'train/000.png' is \[3, 3\], its image \[32, 16\]"):
         generate_set(
             tmp_path / "set",
@@ -248,7 +250,7 @@ def test_a_mask_of_another_size_is_refused(tiny_model, tiny_dataset, tmp_path):
 def test_the_order_of_chunks_changes_nothing(tiny_model, tiny_dataset, tmp_path):
     """Every file alone, last first: the same bytes as all in order, where each follows from the one before."""
     rows, read = plan(tiny_dataset, 2), pixels_of(tiny_dataset)
-    build = partial(diffusion_painter, tiny_model, SETTINGS, True)
+    build = partial(inpainting.build, tiny_model, SETTINGS)
     generate_set(tmp_path / "all", rows, build, read, {}, 2, Store(tmp_path / "a"))
     store = Store(tmp_path / "b")
     for variant in (1, 0):

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from dlcr.data import decode_rgb, encode_png
-from dlcr.inpainting import Chunk, diffusion_painter
+from dlcr.inpainting import Chunk
+from dlcr.inpainting.kinds import inpainting
 from dlcr.minicc import benchmark_scenes, render
 from dlcr.parsing import mask_maker
 from dlcr.prompts.answers import answerer
@@ -76,7 +77,7 @@ def test_every_odd_image_is_made_or_recorded_and_stops_nothing(images: dict[str,
 
     ones = [encode_png(np.ones(size, bool)) for size in sizes]
     prompts = ["Gray shirt| Blue jeans| Black shoes"] * len(names)
-    paint = diffusion_painter(str(models / "inpainter"), SAMPLER, masked=True)
+    paint = inpainting.build(str(models / "inpainter"), SAMPLER)
     samples = paint(Chunk(names, [""] * len(names), prompts, list(range(len(names))), data, ones))
     for name, size, sample in zip(names, sizes, samples, strict=True):
         if name in BROKEN:

@@ -18,6 +18,7 @@ SLOW = [
         ("parse", set()),
         ("describe", set()),
         ("summarize", set()),
+        ("inpaint", set()),
         ("faces", set()),
         ("train", {"torch"}),
     ],

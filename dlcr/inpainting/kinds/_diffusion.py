@@ -1,0 +1,66 @@
+"""What the kinds that paint by diffusion share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dlcr.inpainting.painters import Block, Chunk, Painter, Sample, all_samples, decode_block, make_sample
+from dlcr.runtime.checkpoint import model_fingerprint
+
+if TYPE_CHECKING:
+    from dlcr.inpainting.diffusion import Canvas
+    from dlcr.params import GeneratedSet, Params
+
+
+def sampler_settings(params: Params, entry: GeneratedSet, **own: object) -> tuple[dict, dict]:
+    """The keyword arguments of `Expander` for a set, with the kind's own, and plain data that says what paints."""
+    settings = params.inpaint.model_dump(exclude={"block"})
+    settings |= {key: value for key, value in (("steps", entry.steps), ("size", entry.size)) if value} | own
+    identity = {"model": model_fingerprint(params.models.inpainter)} | settings | {"size": list(settings["size"])}
+    if entry.discriminator != "none":
+        guide = {"weight": entry.weight, "times": entry.times}
+        discriminator = str(Path("discriminators", entry.discriminator))
+        identity |= guide | {"times": list(entry.times), "discriminator": model_fingerprint(discriminator)}
+        settings |= guide | {"discriminator": discriminator}
+    return settings, identity
+
+
+def diffusion_painter(model: str, settings: dict, masked: bool) -> Painter:
+    """Fills the masks, or paints image to image without them.
+
+    settings: keyword arguments of `Expander`. The images and masks of a block are encoded once for its variants.
+    """
+    from dlcr.inpainting.expander import Expander  # with diffusers: seconds
+
+    expander = Expander(model, **settings)
+    opened: dict[tuple[str, ...], tuple[Block, Canvas | None]] = {}
+
+    def paint(chunk: Chunk) -> list[Sample]:
+        key = tuple(chunk.image_ids)
+        if key not in opened:
+            opened.clear()  # one block at a time: its variants follow each other
+            block = decode_block(chunk)
+            used = list(block.masks.values()) if masked else None
+            opened[key] = block, expander.prepare(list(block.images.values()), used) if block.images else None
+        block, canvas = opened[key]
+        places = [place for place, image_id in enumerate(chunk.image_ids) if image_id in block.images]
+        pictures, masks = list(block.images.values()), list(block.masks.values())
+
+        def finish(row: int, variant: np.ndarray) -> Sample:
+            return make_sample(pictures[row], variant, masks[row])
+
+        made = expander.paint(
+            canvas,
+            range(len(places)),
+            pictures,
+            masks if masked else None,
+            [chunk.prompts[place] for place in places],
+            [chunk.seeds[place] for place in places],
+            finish,
+        )
+        return all_samples(block, chunk, dict(zip(places, made, strict=True)))
+
+    return paint

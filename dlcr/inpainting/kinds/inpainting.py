@@ -1,0 +1,28 @@
+"""Kind `inpainting`, the paper's (Sec. 3.1): diffusion repaints the clothes within their masks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from dlcr.inpainting.kind import Kind
+from dlcr.inpainting.kinds._diffusion import diffusion_painter, sampler_settings
+
+if TYPE_CHECKING:
+    from dlcr.inpainting.painters import Painter
+    from dlcr.params import GeneratedSet, Params
+
+
+def choose(params: Params, entry: GeneratedSet) -> tuple[Callable[[], Painter], dict]:
+    """As `Kind.choose`."""
+    settings, identity = sampler_settings(params, entry)
+    return partial(build, params.models.inpainter, settings), identity
+
+
+def build(model: str, settings: dict) -> Painter:
+    """settings: keyword arguments of `Expander`."""
+    return diffusion_painter(model, settings, masked=True)
+
+
+KIND = Kind(choose, within_masks=True, guidable=True)
