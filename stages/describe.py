@@ -1,4 +1,4 @@
-"""Stage describe: what a vision-language model says of every training image (Sec. 3.1; PAPER: stage 1, step 2).
+"""Stage describe: what a vision-language model says of every training image (Sec. 3.1).
 
     python -m stages.describe NAME     # a key of params.descriptions -> descriptions/NAME.parquet
 

@@ -1,4 +1,4 @@
-"""Stage parse: a mask of the clothes for every training image and query (Sec. 3.1; PAPER: stage 1, step 1).
+"""Stage parse: a mask of the clothes for every training image and query (Sec. 3.1).
 
     python -m stages.parse NAME        # a key of params.datasets: data/NAME -> masks/NAME
 

@@ -1,4 +1,4 @@
-"""Stage summarize: one outfit text per clothes ID of the training split (Sec. 3.1; PAPER: stage 1, step 3).
+"""Stage summarize: one outfit text per clothes ID of the training split (Sec. 3.1).
 
     python -m stages.summarize NAME    # a key of params.outfits -> outfits/NAME.parquet
 

@@ -1,4 +1,4 @@
-"""The best face of every image: a detection score and an embedding (PEERS: GEFF).
+"""The best face of every image: a detection score and an embedding (bar371/GEFF).
 
     finder = load_faces("models/mini/faces")             # or "insightface:buffalo_l", GEFF's own choice
     scores, embeddings = find_faces(finder, images, batch=64)

@@ -1,4 +1,4 @@
-"""A vision-language model says what a person wears (PAPER: stage 1, step 2).
+"""A vision-language model says what a person wears (Sec. 3.1).
 
     describer = load_describer("models/mini/describer")         # or "llava-hf/llava-1.5-7b-hf@<commit>"
     describe(describer, images, "What clothes is the person wearing?")

@@ -1,4 +1,4 @@
-"""A language model merges all responses of one clothes ID into one outfit text (PAPER: stage 1, step 3).
+"""A language model merges all responses of one clothes ID into one outfit text (Sec. 3.1).
 
     summarizer = load_summarizer("models/mini/summarizer")      # or "meta-llama/Llama-2-7b-chat-hf@<commit>"
     summarize(summarizer, responses, params.summarize, seed)    # Outfit("Gray shirt| Blue jeans| Black
@@ -108,7 +108,7 @@ def load_summarizer(model: str) -> Summarizer:
 
 
 def summarize(summarizer: Summarizer, responses: Sequence[str], settings: Settings, seed: int) -> Outfit:
-    """One outfit text from all responses of a clothes ID (PAPER: stage 1, step 3)."""
+    """One outfit text from all responses of a clothes ID (Sec. 3.1)."""
     if not any(count_items(responses).values()):
         return Outfit("", "empty", "")
     (answer,) = ask(summarizer, request(settings.instruction, responses, settings.words), settings, [seed])
@@ -151,7 +151,7 @@ def check_answer(answer: str, responses: Sequence[str]) -> Outfit:
 
 
 def single_image_outfit(responses_by_image: Mapping[str, str], seed: int) -> Outfit:
-    """The response to one image of a clothes ID as its outfit text (PAPER: Table A3, "LLaVA only").
+    """The response to one image of a clothes ID as its outfit text (Table A3, "LLaVA only").
 
     The image is drawn by `seed` among the IDs in sorted order; if its response names no garment, the next one is
     drawn. Parts it doesn't name are general, as in `outfit_text`. The origin is "model", or "empty" if no response
@@ -167,7 +167,7 @@ def single_image_outfit(responses_by_image: Mapping[str, str], seed: int) -> Out
 
 
 def random_outfits(summarizer: Summarizer, count: int, settings: Settings, seed: int) -> list[Outfit]:
-    """`count` outfit texts that the language model makes up alone (PAPER: baselines, "random prompts").
+    """`count` outfit texts that the language model makes up alone (Table A1, row 3; Table A3, row 1).
 
     Outfit i depends on (seed, i) only. An answer that doesn't name something for each body part, apart from words of
     the question, is asked for again with another seed. After RANDOM_ATTEMPTS such answers the last one is repaired:

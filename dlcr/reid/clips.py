@@ -1,4 +1,4 @@
-"""Clips of tracklets: which frames of a video a model of clips sees (PEERS: CAL, CCVID).
+"""Clips of tracklets: which frames of a video a model of clips sees.
 
 Pure functions of lengths and random numbers. The rules are those of CAL's release (guxinqian/Simple-CCReID:
 data/datasets/ccvid.py for `chunks` and `all_clips`, TemporalRandomCrop of data/temporal_transforms.py for
