@@ -68,18 +68,18 @@ class Inpainter:
 class Canvas:
     """Encoded images, N of them, in the latents' resolution.
 
-    `hole` float [N, 1, h, w] is 1 where it is painted, `around` [N, C, h, w] encodes the images with gray in the
-    hole; `start` [N, C, h, w] encodes the whole images, or is None where sampling starts from noise alone.
+    `mask` float [N, 1, h, w] is 1 where it is painted; `masked_image` [N, C, h, w] encodes the images with gray where
+    the mask is; `start` [N, C, h, w] encodes the whole images, or is None where sampling starts from noise alone.
     """
 
-    hole: Tensor
-    around: Tensor
+    mask: Tensor
+    masked_image: Tensor
     start: Tensor | None
 
     def rows(self, index: Sequence[int]) -> Canvas:
         """The canvases of these rows, which may repeat."""
-        rows = torch.as_tensor(index, dtype=torch.long, device=self.hole.device)
-        return Canvas(self.hole[rows], self.around[rows], None if self.start is None else self.start[rows])
+        rows = torch.as_tensor(index, dtype=torch.long, device=self.mask.device)
+        return Canvas(self.mask[rows], self.masked_image[rows], None if self.start is None else self.start[rows])
 
 
 def load_inpainter(model: str, dtype: str = "float32") -> Inpainter:
@@ -156,12 +156,12 @@ def prepare(pipeline: Inpainter, images: np.ndarray, masks: np.ndarray | None) -
     if images.shape[1] % cell or images.shape[2] % cell:
         raise ValueError(f"images of {images.shape[1]}x{images.shape[2]}: the model needs multiples of {cell}")
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).to(pipeline.device).float() / 127.5 - 1
-    hole = torch.ones_like(pixels[:, :1]) if masks is None else torch.from_numpy(masks)[:, None].to(pixels)
+    mask = torch.ones_like(pixels[:, :1]) if masks is None else torch.from_numpy(masks)[:, None].to(pixels)
     small = (images.shape[1] // cell, images.shape[2] // cell)
     return Canvas(
-        hole=functional.interpolate(hole, size=small),  # each cell's first pixel, as the models were trained with
-        # without masks nothing is around: the same for all, encoded once
-        around=_encode(pipeline, pixels * (hole < 0.5))
+        mask=functional.interpolate(mask, size=small),  # each cell's first pixel, as the models were trained with
+        # Without masks everything is gray: the same for all images, so it is encoded once.
+        masked_image=_encode(pipeline, pixels * (mask < 0.5))
         if masks is not None
         else _encode(pipeline, torch.zeros_like(pixels[:1])).repeat(len(pixels), 1, 1, 1),
         start=_encode(pipeline, pixels) if masks is None else None,
@@ -200,7 +200,7 @@ def sample(
     """
     scheduler = make_scheduler(pipeline, solver)
     scheduler.set_timesteps(steps, device=pipeline.device)
-    noise = draw_noise(seeds, canvas.around.shape[1:]).to(pipeline.device)
+    noise = draw_noise(seeds, canvas.masked_image.shape[1:]).to(pipeline.device)
     latents, times = noise * scheduler.init_noise_sigma, scheduler.timesteps
     if canvas.start is not None:
         first = steps - max(1, min(steps, int(steps * strength)))
@@ -210,7 +210,7 @@ def sample(
         latents = scheduler.add_noise(canvas.start, noise, times[:1].repeat(len(noise)))
     guided_steps = math.ceil(guidance_share * len(times)) if guidance > 1 else 0
     context = torch.cat([empty.expand_as(texts), texts])
-    known = torch.cat([canvas.hole, canvas.around], 1)
+    known = torch.cat([canvas.mask, canvas.masked_image], 1)
     with deep_features(pipeline.unet, reuse_every > 1) as reuse:
         for number, time in enumerate(times):
             guided = number < guided_steps

@@ -104,13 +104,14 @@ class Expander:
 
         def encode(rows: Sequence[int]) -> list[Canvas]:
             small = np.stack([_resize(images[row], self.size) for row in rows])
-            holes = None if masks is None else np.stack([_resize_mask(masks[row], self.size) for row in rows])
-            canvas = prepare(self.pipeline, small, holes)
+            small_masks = None if masks is None else np.stack([_resize_mask(masks[row], self.size) for row in rows])
+            canvas = prepare(self.pipeline, small, small_masks)
             return [canvas.rows([place]) for place in range(len(rows))]
 
         parts = self._fitting.run(encode, range(len(images)))
         start = None if masks is not None else torch.cat([part.start for part in parts])
-        return Canvas(torch.cat([part.hole for part in parts]), torch.cat([part.around for part in parts]), start)
+        masked_image = torch.cat([part.masked_image for part in parts])
+        return Canvas(torch.cat([part.mask for part in parts]), masked_image, start)
 
     def paint(
         self,
