@@ -32,7 +32,7 @@ from dlcr.inpainting import (
 )
 from dlcr.params import GeneratedSet, Params, load_params, lookup
 from dlcr.runtime import determinism, timing
-from dlcr.runtime.checkpoint import model_fingerprint
+from dlcr.runtime.networks import model_fingerprint
 from dlcr.runtime.stage import run_stage
 
 app = typer.Typer(add_completion=False)

@@ -3,7 +3,7 @@
     python -m benchmarks.generation --case inpaint      # or inpaint-queries, segformer-b2, llava-7b
 
 The share of what the chip does in matrix products is measured too. Weights are saved to the temporary folder (llava-7b:
-14 GB) and loaded as any checkpoint. Without a GPU a case says so; none was at hand for
+14 GB) and loaded as any model. Without a GPU a case says so; none was at hand for
 benchmarks/generation.json.
 """
 
@@ -24,8 +24,8 @@ from benchmarks.generation.work import expand, made_up, made_up_work
 from dlcr.inpainting import Expander
 from dlcr.parsing import load_parser, parse_clothes
 from dlcr.prompts import describe, load_describer
-from dlcr.runtime.checkpoint import device
 from dlcr.runtime.determinism import set_up
+from dlcr.runtime.networks import device
 
 
 class Goal(NamedTuple):

@@ -105,7 +105,7 @@ def shard_paths(folder: str | Path) -> list[Path]:
 def folder_fingerprint(folder: str | Path) -> str:
     """Return a hash (64 hex digits) of all names and bytes below `folder`; hidden files don't count.
 
-    It reads about 1 GB/s and changes with any content: part of the keys of the store and of checkpoints.
+    It reads about 1 GB/s and changes with any content: part of the keys of the store and of the work folders.
     """
     folder = Path(folder)
     if not folder.is_dir():

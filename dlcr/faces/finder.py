@@ -15,8 +15,8 @@ import numpy as np
 
 from dlcr.data import decode_readable
 from dlcr.faces import insight
-from dlcr.runtime.checkpoint import model_fingerprint
 from dlcr.runtime.memory import Batch
+from dlcr.runtime.networks import model_fingerprint
 
 INSIGHTFACE = "insightface:"
 

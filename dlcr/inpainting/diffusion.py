@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from dlcr.runtime.checkpoint import Checkpoint, device, find_checkpoint, load_checked
+from dlcr.runtime.networks import Pretrained, device, find_pretrained, load_checked
 from dlcr.runtime.weights import PIPELINE, loading
 
 SOLVERS = ("ddim", "dpm++")
@@ -95,10 +95,10 @@ def load_inpainter(model: str, dtype: str = "float32") -> Inpainter:
             "inpaint.dtype: float16 needs a GPU, and there is none (a CPU computes in it ten times slower than in "
             "bfloat16); write bfloat16 or float32 in params.yaml"
         )
-    checkpoint = find_checkpoint(model, PIPELINE)
+    pretrained = find_pretrained(model, PIPELINE)
     for library in (diffusers, transformers):  # a stage shows its own progress
         library.logging.disable_progress_bar()
-    folder = Path(checkpoint.location)
+    folder = Path(pretrained.location)
     channels, latent = (
         json.loads((folder / part / "config.json").read_text(encoding="utf-8")).get(key, 4)
         for part, key in (("unet", "in_channels"), ("vae", "latent_channels"))
@@ -109,7 +109,7 @@ def load_inpainter(model: str, dtype: str = "float32") -> Inpainter:
             f"(latents, mask, masked image): use an inpainting model"
         )
     unet, vae, text_encoder = (
-        _load_part(part, kind, model, checkpoint, getattr(torch, dtype))
+        _load_part(part, kind, model, pretrained, getattr(torch, dtype))
         for part, kind in (("unet", UNet2DConditionModel), ("vae", AutoencoderKL), ("text_encoder", CLIPTextModel))
     )
     for network in (unet, vae):
@@ -120,9 +120,9 @@ def load_inpainter(model: str, dtype: str = "float32") -> Inpainter:
     return Inpainter(unet, vae, text_encoder, tokenizer, scheduler)
 
 
-def _load_part(part: str, kind: type, model: str, checkpoint: Checkpoint, dtype: torch.dtype) -> torch.nn.Module:
-    (variant,) = (variant for name, variant in checkpoint.variants.items() if name.startswith(f"{part}/"))
-    folder = Path(checkpoint.location, part)
+def _load_part(part: str, kind: type, model: str, pretrained: Pretrained, dtype: torch.dtype) -> torch.nn.Module:
+    (variant,) = (variant for name, variant in pretrained.variants.items() if name.startswith(f"{part}/"))
+    folder = Path(pretrained.location, part)
     settings = {"variant": variant or None, "use_safetensors": True, "dtype": dtype}
     return load_checked(kind, f"{model}, {part}", folder, **settings).requires_grad_(False)
 

@@ -30,8 +30,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dlcr.inpainting.diffusion import Inpainter
-from dlcr.runtime.checkpoint import device
 from dlcr.runtime.files import atomic_path, write_json
+from dlcr.runtime.networks import device
 from dlcr.runtime.seeds import seed_of
 from dlcr.runtime.store import key_of
 

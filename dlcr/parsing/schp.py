@@ -21,8 +21,8 @@ from huggingface_hub import hf_hub_download
 from torch.nn import functional
 
 from dlcr.parsing.batches import check_logits, in_parts
-from dlcr.runtime.checkpoint import device, loading
 from dlcr.runtime.determinism import thread_count
+from dlcr.runtime.networks import device, loading
 from dlcr.runtime.weights import HUB_FILE
 
 if TYPE_CHECKING:

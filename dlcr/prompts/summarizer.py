@@ -34,8 +34,8 @@ from dlcr.prompts.items import (
     says_more,
     three_items,
 )
-from dlcr.runtime.checkpoint import find_checkpoint, load_network, loading
 from dlcr.runtime.files import write_json
+from dlcr.runtime.networks import find_pretrained, load_network, loading
 from dlcr.runtime.progress import progress
 from dlcr.runtime.seeds import seed_of
 
@@ -99,12 +99,12 @@ def load_summarizer(model: str) -> Summarizer:
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    checkpoint = find_checkpoint(model)
+    pretrained = find_pretrained(model)
     with loading(model):
-        tokenizer = AutoTokenizer.from_pretrained(checkpoint.location, **checkpoint.arguments())
+        tokenizer = AutoTokenizer.from_pretrained(pretrained.location, **pretrained.arguments())
     require_chat_template(tokenizer, model)
     pad_on_the_left(tokenizer)
-    return Summarizer(model, load_network(AutoModelForCausalLM, model, checkpoint), tokenizer)
+    return Summarizer(model, load_network(AutoModelForCausalLM, model, pretrained), tokenizer)
 
 
 def summarize(summarizer: Summarizer, responses: Sequence[str], settings: Settings, seed: int) -> Outfit:
