@@ -136,8 +136,8 @@ class Outfits(Section):
 class Inpaint(Section):
     """Sampler shared by all generated sets. `size` is the diffusion's image size, `block` the images in one file.
 
-    `guidance_share` and `reuse_every` trade the picture for time: the share of the steps with guidance, and every how
-    many steps all of the U-Net is computed.
+    `guidance_share` and `reuse_every` trade the picture for time: the share of the steps with guidance, and after how
+    many steps the whole U-Net is computed again. `guidance`: the scale of classifier-free guidance.
     """
 
     steps: Positive
@@ -174,7 +174,7 @@ class GeneratedSet(Section):
 
 
 class Discriminator(Section):
-    """Tells a dataset's training images from the variants of a generated set, for guidance (Sec. 12)."""
+    """Tells a dataset's training images from the variants of a generated set, for discriminator guidance (Sec. 12)."""
 
     dataset: Name
     generated: Name

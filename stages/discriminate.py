@@ -1,4 +1,4 @@
-"""Stage discriminate: a network that tells a dataset's images from generated ones, for guidance (Sec. 12).
+"""Stage discriminate: a network that tells a dataset's images from generated ones, for its guidance (Sec. 12).
 
     python -m stages.discriminate NAME     # a key of params.discriminators -> discriminators/NAME
 

@@ -192,9 +192,10 @@ def sample(
 ) -> Tensor:
     """Denoise N latents [N, C, h, w] with classifier-free guidance; sample i uses row i of every argument.
 
-    texts [N, L, D]; empty [L, D], the embedding of "" (guidance 1 does without); seeds: of each sample's noise.
+    texts [N, L, D]; empty [L, D], the embedding of ""; seeds: of each sample's noise.
+    guidance: the guidance scale, by how much a step follows the text; at 1 nothing is guided and `empty` is not used.
     strength: share of the noise that a canvas with a `start` is given, and of the `steps` that are then made.
-    guidance_share: share of the steps, the first ones, with guidance; the others take one pass of the U-Net, not two.
+    guidance_share: share of the steps, the first ones, that are guided; the others take one pass of the U-Net, not two.
     reuse_every: the U-Net's deep blocks are computed in every n-th step only (`deep_features`); 1: in each.
     correction: what is added to the network's prediction (discriminator guidance, Sec. 12).
     """
