@@ -204,7 +204,7 @@ class Imported(Section):
 class Quality(Section):
     """The quality gate: what every variant must reach to be used (`dlcr.inpainting.quality`); 0 drops nothing.
 
-    `alignment`: also measure what the judge reads back of the prompt, which costs a description a variant.
+    `alignment`: also measure what the judge reads back of the prompt, which costs one description per variant.
     """
 
     alignment: bool
@@ -368,7 +368,7 @@ class Report(Section):
 
 
 class Items(Section):
-    """What the pipeline's stages are expanded over: a stage an item, whose name becomes that of its output."""
+    """What the pipeline's stages are expanded over: one stage per item, whose name becomes that of its output."""
 
     datasets: dict[Name, Dataset]
     descriptions: dict[Name, Descriptions]

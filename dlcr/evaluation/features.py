@@ -127,7 +127,7 @@ def _outputs(
     total: int | None,
     desc: str | None,
 ) -> Iterator[torch.Tensor]:
-    """What the model gives for all items, float32 [B, D] a batch: image and mirror added, or a row a clip."""
+    """What the model gives for all items, float32 [B, D] per batch: image and mirror added, or one row per clip."""
     import torch
 
     from dlcr.reid.colours import normalise

@@ -128,7 +128,7 @@ def _load_part(part: str, kind: type, model: str, pretrained: Pretrained, dtype:
 
 
 def factor(pipeline: Inpainter) -> int:
-    """Pixels a side of one latent cell."""
+    """Pixels on each side of one latent cell."""
     return 2 ** (len(pipeline.vae.config.block_out_channels) - 1)
 
 

@@ -55,7 +55,7 @@ def train_run(
     minimum: what the quality gate asks of its variants (`open_generated`). validate: a score of a model, the higher the
     better, by which the epoch is chosen; without it the last one is. Call `determinism.set_up` first: its number of
     threads is shared by the seeds, which train in processes of their own (one after the other on GPUs). The
-    environment's DLCR_PROCESSES spreads each seed over so many processes (`dlcr.reid.engine`), a GPU each where there
+    environment's DLCR_PROCESSES spreads each seed over so many processes (`dlcr.reid.engine`), one GPU each where there
     are GPUs.
 
     Checkpoints stay until all recipes are trained, so that a stopped run goes on with the one that it was at. The means

@@ -99,7 +99,7 @@ def table_files(table: Table) -> dict[str, bytes]:
 
 
 def load_histories(root: Path, params: Params) -> dict[str, pd.DataFrame]:
-    """The losses by epoch of each trained run, or RUN/ABLATION, means over its seeds: epoch and a column a loss,
+    """The losses by epoch of each trained run, or RUN/ABLATION, means over its seeds: epoch and one column per loss,
     `identity` always among them.
 
     Raises ValueError naming a history without epoch or identity loss.

@@ -1,7 +1,7 @@
 """Where every number comes from: run, parameters, hashes of data and code, git revision, image digests, hardware, cost.
 
     found = provenance(Path(), params, load_all())    # reports/provenance.json
-    provenance_rows(found)                            # the same for a reader, a row an evaluation
+    provenance_rows(found)                            # the same for a reader, one row per evaluation
 
 What a number was made from is read in dvc.lock, upstream from the stage that evaluated it, and checked: a stage must
 have read what the stage before it wrote, all must have had the same parameters and code, and the evaluation's folder
@@ -78,7 +78,7 @@ def provenance(root: Path, params: Params, timings: pd.DataFrame) -> dict:
 
 
 def provenance_rows(found: Mapping) -> list[dict[str, str]]:
-    """`provenance` for a reader: by heading, a row an evaluation."""
+    """`provenance` for a reader: by heading, one row per evaluation."""
     rows = []
     for name, entry in found["evaluations"].items():
         totals = {words: sum(stage.get(key) or 0 for stage in entry["stages"].values()) for key, words in COSTS.items()}

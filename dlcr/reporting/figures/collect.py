@@ -93,5 +93,5 @@ def plot_data(
 
 
 def _by_mode(plan: pd.DataFrame) -> pd.DataFrame:
-    """The variants in use, a row an epoch and a column a mode, which is how `dvc plots` tells lines apart."""
+    """The variants in use, one row per epoch and one column per mode, which is how `dvc plots` tells lines apart."""
     return plan.pivot_table(index="epoch", columns="mode", values="variants").reset_index()
