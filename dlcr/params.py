@@ -259,7 +259,7 @@ class Recipe(Section):
 class Run(Section):
     """One trained model. `k` uses only the set's first k variants; `seeds` replaces the profile's seeds.
 
-    `code` is where its architecture stands: dlcr/reid/models, or a Python file of one's own that registers it.
+    `code` is where its architecture stands: dlcr/reid/models, or your own Python file that registers it.
     """
 
     dataset: Name
@@ -272,7 +272,7 @@ class Run(Section):
 
     @property
     def own_code(self) -> str | None:
-        """The Python file of one's own that registers the model; None for a model of dlcr."""
+        """Your own Python file that registers the model; None for a model of dlcr."""
         return self.code if self.code.endswith(".py") else None
 
 
@@ -368,7 +368,7 @@ class Report(Section):
 
 
 class Items(Section):
-    """What the pipeline's stages are expanded over: one stage per item, whose name becomes that of its output."""
+    """What the pipeline's stages are expanded over: one stage per item. The item's name is also that of the output."""
 
     datasets: dict[Name, Dataset]
     descriptions: dict[Name, Descriptions]
@@ -614,7 +614,7 @@ def _broken_references(params: Params) -> list[str]:
 
 
 def _leaks(params: Params) -> list[str]:
-    """Public items that are made from private ones or from data of which nothing may be passed on: `key: problem`."""
+    """Public items that are made from private ones, or from data that may not be passed on: `key: problem`."""
     from dlcr.data.readers import find_reader  # with pandas
 
     private = _names(params.private)

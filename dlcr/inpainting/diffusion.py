@@ -260,7 +260,7 @@ def deep_features(unet: torch.nn.Module, enabled: bool) -> Iterator[Callable[[bo
         yield lambda yes: state.update(reuse=yes)
     finally:
         for module in deep:
-            del module.forward  # that of its class shows again
+            del module.forward  # its class's own is used again
 
 
 def draw_noise(seeds: Sequence[int], shape: Sequence[int]) -> Tensor:

@@ -2,7 +2,7 @@
 
 Nothing is written before everything is made, and files of an earlier report do not survive beside those of a new one.
 What is hashed by DVC (tables/, figures/, plots/, metrics.json) holds no times and no machine; those are in timings/, in
-provenance.json, in the claims, of which one is about time, and on the page.
+provenance.json, in the claims (one is about time) and on the page.
 """
 
 import json

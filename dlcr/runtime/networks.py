@@ -39,7 +39,7 @@ class Pretrained:
         On a GPU the weights keep the type they were saved in; on a CPU they become float32, which is exact
         and as fast.
         """
-        import torch  # here and below: whoever only asks for fingerprints does not wait for it
+        import torch  # here and below: callers that need fingerprints alone do not wait for it
 
         dtype = "auto" if torch.cuda.is_available() else torch.float32
         return {**self.arguments(), "use_safetensors": True, "dtype": dtype}

@@ -41,7 +41,7 @@ def pictures(
     Args:
         root: the repository's root, in which data/, masks/, generated/ and runs/ lie.
         results: by name of the evaluation.
-        tables: of which a1 and a8 are drawn.
+        tables: a1 and a8 are drawn.
         histories: by run, or RUN/ABLATION: its losses, with columns epoch and identity.
 
     Raises ValueError or OSError naming an input that is damaged.
