@@ -79,7 +79,7 @@ def main(out: Path | None = None, case: str = "", quick: bool = False) -> None:
 
 
 class Sizes(NamedTuple):
-    """What a step works on: images of `size`, identities x images pairs a batch; and how many steps are counted."""
+    """What a step works on: images of `size`, identities x images pairs per batch; and how many steps are counted."""
 
     size: tuple[int, int]
     identities: int

@@ -62,7 +62,7 @@ def diagnose(params: Params, root: Path) -> list[Finding]:
 
 
 def render(found: list[Finding]) -> str:
-    """The findings for a terminal, a line each, advice below."""
+    """The findings for a terminal, one line each, with the advice below."""
     width = max(len(finding.subject) for finding in found)
     lines = []
     for finding in found:
@@ -214,7 +214,7 @@ def _images(dataset: Dataset, split: str, params: Params, packed: Path) -> int:
 
 
 def check_weights(params: Params, engine: str) -> Iterator[Finding]:
-    """Whether every model's weights are on this machine; nothing is downloaded. One finding a model, not a key."""
+    """Whether every model's weights are on this machine; nothing is downloaded. One finding per model, not per key."""
     keys: dict[str, list[str]] = {}
     for key, name in weight_names(params).items():
         keys.setdefault(name, []).append(key)

@@ -136,8 +136,8 @@ class Outfits(Section):
 class Inpaint(Section):
     """Sampler shared by all generated sets. `size` is the diffusion's image size, `block` the images in one file.
 
-    `guidance_share` and `reuse_every` trade the picture for time: the share of the steps with guidance, and every how
-    many steps all of the U-Net is computed.
+    `guidance_share` and `reuse_every` trade the picture for time: the share of the steps with guidance, and after how
+    many steps the whole U-Net is computed again. `guidance`: the scale of classifier-free guidance.
     """
 
     steps: Positive
@@ -174,7 +174,7 @@ class GeneratedSet(Section):
 
 
 class Discriminator(Section):
-    """Tells a dataset's training images from the variants of a generated set, for guidance (Sec. 12)."""
+    """Tells a dataset's training images from the variants of a generated set, for discriminator guidance (Sec. 12)."""
 
     dataset: Name
     generated: Name
@@ -204,7 +204,7 @@ class Imported(Section):
 class Quality(Section):
     """The quality gate: what every variant must reach to be used (`dlcr.inpainting.quality`); 0 drops nothing.
 
-    `alignment`: also measure what the judge reads back of the prompt, which costs a description a variant.
+    `alignment`: also measure what the judge reads back of the prompt, which costs one description per variant.
     """
 
     alignment: bool
@@ -259,7 +259,7 @@ class Recipe(Section):
 class Run(Section):
     """One trained model. `k` uses only the set's first k variants; `seeds` replaces the profile's seeds.
 
-    `code` is where its architecture stands: dlcr/reid/models, or a Python file of one's own that registers it.
+    `code` is where its architecture stands: dlcr/reid/models, or your own Python file that registers it.
     """
 
     dataset: Name
@@ -272,7 +272,7 @@ class Run(Section):
 
     @property
     def own_code(self) -> str | None:
-        """The Python file of one's own that registers the model; None for a model of dlcr."""
+        """Your own Python file that registers the model; None for a model of dlcr."""
         return self.code if self.code.endswith(".py") else None
 
 
@@ -368,7 +368,7 @@ class Report(Section):
 
 
 class Items(Section):
-    """What the pipeline's stages are expanded over: a stage an item, whose name becomes that of its output."""
+    """What the pipeline's stages are expanded over: one stage per item. The item's name is also that of the output."""
 
     datasets: dict[Name, Dataset]
     descriptions: dict[Name, Descriptions]
@@ -615,7 +615,7 @@ def _broken_references(params: Params) -> list[str]:
 
 
 def _leaks(params: Params) -> list[str]:
-    """Public items that are made from private ones or from data of which nothing may be passed on: `key: problem`."""
+    """Public items that are made from private ones, or from data that may not be passed on: `key: problem`."""
     from dlcr.data.readers import find_reader  # with pandas
 
     private = _names(params.private)

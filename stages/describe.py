@@ -1,4 +1,4 @@
-"""Stage describe: what a vision-language model says of every training image (Sec. 3.1; PAPER: stage 1, step 2).
+"""Stage describe: what a vision-language model says of every training image (Sec. 3.1).
 
     python -m stages.describe NAME     # a key of params.descriptions -> descriptions/NAME.parquet
 
@@ -19,7 +19,7 @@ from dlcr.params import load_params, lookup
 from dlcr.prompts.answers import answerer, write_answers
 from dlcr.prompts.tables import write_texts
 from dlcr.runtime import determinism, timing
-from dlcr.runtime.checkpoint import model_fingerprint
+from dlcr.runtime.networks import model_fingerprint
 from dlcr.runtime.resume import make_files, parts_folder, split_rows
 from dlcr.runtime.seeds import seed_of
 from dlcr.runtime.stage import run_stage

@@ -1,4 +1,4 @@
-"""Stage discriminate: a network that tells a dataset's images from generated ones, for guidance (Sec. 12).
+"""Stage discriminate: a network that tells a dataset's images from generated ones, for its guidance (Sec. 12).
 
     python -m stages.discriminate NAME     # a key of params.discriminators -> discriminators/NAME
 
@@ -23,12 +23,12 @@ from dlcr.inpainting import Expander
 from dlcr.inpainting.discriminator import save_discriminator, scores, train_discriminator
 from dlcr.params import load_params, lookup
 from dlcr.runtime import determinism, timing
-from dlcr.runtime.checkpoint import model_fingerprint
 from dlcr.runtime.code import code_of
 from dlcr.runtime.files import write_json
+from dlcr.runtime.networks import model_fingerprint
 from dlcr.runtime.progress import progress
 from dlcr.runtime.stage import run_stage
-from dlcr.runtime.store import Store, checkpoint_dir, key_of
+from dlcr.runtime.store import Store, key_of, work_folder
 
 HELD_OUT = 10  # one subject in so many is for the scores alone
 FILES = ("model.safetensors", "config.json", "scores.json")
@@ -77,7 +77,7 @@ def main(name: str) -> None:
             schedule,
             seed=params.seed,
             on_step=lambda step, loss: bar.update(1),
-            kept=checkpoint_dir(key),
+            kept=work_folder(key),
             **settings,
         )
     save_discriminator(network, folder, expander.pipeline)

@@ -1,4 +1,4 @@
-"""Stage faces: the best face of every query and gallery image, for GEFF (PEERS: GEFF).
+"""Stage faces: the best face of every query and gallery image, for GEFF (Table 3; bar371/GEFF).
 
     python -m stages.faces NAME        # a key of params.faces -> faces/NAME/faces.parquet
 

@@ -20,7 +20,7 @@ from dlcr.inpainting import align_set, alignment_judge, generate_set, plan_set
 from dlcr.inpainting.kinds import find_kind
 from dlcr.params import Params, load_params, lookup
 from dlcr.runtime import determinism, timing
-from dlcr.runtime.checkpoint import model_fingerprint
+from dlcr.runtime.networks import model_fingerprint
 from dlcr.runtime.stage import run_stage
 
 app = typer.Typer(add_completion=False)

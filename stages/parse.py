@@ -1,4 +1,4 @@
-"""Stage parse: a mask of the clothes for every training image and query (Sec. 3.1; PAPER: stage 1, step 1).
+"""Stage parse: a mask of the clothes for every training image and query (Sec. 3.1).
 
     python -m stages.parse NAME        # a key of params.datasets: data/NAME -> masks/NAME
 
@@ -16,7 +16,7 @@ from dlcr.data import folder_fingerprint, load_manifest, open_images, read_table
 from dlcr.params import load_params, lookup
 from dlcr.parsing import mask_maker, write_masks
 from dlcr.runtime import determinism, timing
-from dlcr.runtime.checkpoint import model_fingerprint
+from dlcr.runtime.networks import model_fingerprint
 from dlcr.runtime.resume import make_files, split_rows
 from dlcr.runtime.stage import run_stage
 

@@ -69,7 +69,7 @@ def read_faces(path: Path, tracklets: Tracklets) -> Faces:
 
 
 def evaluate_seeds(run: Path, own_code: bool, trial: Trial, cost: Cost) -> dict[int, Evaluated]:
-    """The models of all seeds of a run; `own_code`: it names a file of one's own for its model."""
+    """The models of all seeds of a run; `own_code`: the run names your own file for its model."""
     import torch
 
     from dlcr.reid import load_model

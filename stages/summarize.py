@@ -1,4 +1,4 @@
-"""Stage summarize: one outfit text per clothes ID of the training split (Sec. 3.1; PAPER: stage 1, step 3).
+"""Stage summarize: one outfit text per clothes ID of the training split (Sec. 3.1).
 
     python -m stages.summarize NAME    # a key of params.outfits -> outfits/NAME.parquet
 
@@ -30,12 +30,12 @@ from dlcr.prompts import (
 )
 from dlcr.prompts.tables import read_descriptions, read_descriptions_by_image, write_texts
 from dlcr.runtime import determinism, timing
-from dlcr.runtime.checkpoint import model_fingerprint
 from dlcr.runtime.code import code_of
+from dlcr.runtime.networks import model_fingerprint
 from dlcr.runtime.progress import progress
 from dlcr.runtime.seeds import seed_of
 from dlcr.runtime.stage import run_stage
-from dlcr.runtime.store import checkpoint_dir, key_of
+from dlcr.runtime.store import key_of, work_folder
 
 app = typer.Typer(add_completion=False)
 
@@ -49,7 +49,7 @@ def main(name: str) -> None:
     start = time.monotonic()
     model = None if entry.source == "vlm" else model_fingerprint(params.models.summarizer)
     identity = {"model": model, "settings": params.summarize.model_dump(), "code": code_of(summarize, random_outfits)}
-    kept = checkpoint_dir(key_of({"stage": "summarize", "name": name, **identity}))
+    kept = work_folder(key_of({"stage": "summarize", "name": name, **identity}))
     resumed = kept.is_dir()
     if entry.source == "vlm":
         outfits = {

@@ -36,7 +36,7 @@ def root(repository: Path, tmp_path: Path) -> Path:
 
 
 def run(root: Path, *words: str, script: str = "run", **environment: str | None) -> subprocess.CompletedProcess:
-    """Runs a script in `root` with engines that print what they are asked, a word a line."""
+    """Runs a script in `root` with engines that print what they are asked, one word per line."""
     programs = root.parent / "programs"
     programs.mkdir(exist_ok=True)
     for name in ("docker", "podman", "apptainer"):

@@ -11,6 +11,8 @@ from PIL import Image
 from dlcr.data import encode_png, load_manifest, read_dataset
 from dlcr.data.pack import pack
 
+FIRST = "rgb/train/001/A_cropped_rgb001"
+"""The first training image, without its ending."""
 MORE = {
     "train/002/A_cropped_rgb001.jpg": (6, 10),
     "train/002/B_cropped_rgb002.jpg": (5, 7),
@@ -59,3 +61,7 @@ def write_strips(packed: Path, folder: Path, k: int = 3, prefix: str = "") -> di
         path.write_bytes(encode_png(np.concatenate(variants, axis=1)))
         path.with_suffix(".txt").write_text("".join(f" {text_of(number, variant)}\n" for variant in range(k)))
     return pixels
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}

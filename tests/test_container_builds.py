@@ -14,7 +14,7 @@ __all__ = ["root"]  # a fixture
 
 @pytest.fixture
 def built(root: Path) -> Path:
-    """What the engine was asked, a word a line."""
+    """What the engine was asked, one word per line."""
     (root / "wheels").mkdir()
     (root / "wheels" / "some.whl").touch()
     (root / "cert.pem").write_text("certificate")

@@ -1,4 +1,4 @@
-"""Profile paper on made-up trees of the five official layouts, with small checkpoints in place of the large models.
+"""Profile paper on made-up trees of the five official layouts, with small models in place of the large models.
 
 Every stage runs, in this one process: from the datasets' own folders to the report with Tables 1, 2 and 4.
 """

@@ -30,7 +30,7 @@ def test_shipped_params_are_profile_minicc(repository: Path, tmp_path: Path) -> 
 
 
 def test_paper_values_of_profile_prcc(repository: Path) -> None:
-    """Sec. 4 (implementation details) and the release's settings, PAPER and PEERS facts."""
+    """Sec. 4 (implementation details), and what the releases of the paper and of CAL set."""
     params = load_params(repository / "profiles" / "prcc.yaml")
     assert (params.k, params.inpaint.steps, params.inpaint.size, params.inpaint.guidance) == (
         10,
@@ -45,7 +45,7 @@ def test_paper_values_of_profile_prcc(repository: Path) -> None:
 
 
 def test_training_recipes_of_cal(repository: Path) -> None:
-    """PEERS facts: epochs, milestones, identities x images, size, and the settings that differ between datasets."""
+    """Simple-CCReID's epochs, milestones, identities x images, size, and the settings that differ between datasets."""
     recipes = {}
     for dataset in DATASETS:
         params = load_params(repository / "profiles" / f"{dataset}.yaml")

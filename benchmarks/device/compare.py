@@ -55,14 +55,14 @@ def texts(cpu: Path, gpu: Path, column: str) -> dict:
 
 def variants(cpu: Path, gpu: Path, masks: Path) -> dict:
     """Of generated sets: the mean difference of variants with the same prompt, in levels, inside the masks."""
-    one, other, holes = open_generated(cpu), open_generated(gpu), open_masks(masks)
+    one, other, masked = open_generated(cpu), open_generated(gpu), open_masks(masks)
     columns = ["image_id", "variant", "prompt", "skipped"]
     pairs = one.table(columns).merge(other.table(columns), on=columns)
     pairs = pairs[pairs["skipped"] == ""]
     means = []
     for image_id, variant in zip(pairs["image_id"], pairs["variant"], strict=True):
         difference = np.abs(one[image_id, variant].astype(int) - other[image_id, variant])
-        means.append(float(difference[holes[image_id]].mean()))
+        means.append(float(difference[masked[image_id]].mean()))
     found = {
         "variants": len(one),
         "compared": len(pairs),

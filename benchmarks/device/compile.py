@@ -25,7 +25,7 @@ WAYS: dict[str, Callable[..., None]] = {
 
 
 def run(results: Results, tiny: bool) -> None:
-    """A case a way, each on a pipeline loaded anew."""
+    """One case per way, each on a pipeline loaded anew."""
     batch, steps = (2, 2) if tiny else (BATCH, STEPS)
     size, _ = sizes(TRAIN, tiny)
     backend = "eager" if tiny else "inductor"
@@ -42,7 +42,7 @@ def run(results: Results, tiny: bool) -> None:
 def compiled(
     folder: str, way: str, backend: str, batch: int, size: tuple[int, int], steps: int, expected: list[torch.Tensor]
 ) -> dict:
-    """Seconds a step, and of the first ones, which compile; `expected` is given the latents of the first way."""
+    """Seconds per step, and of the first ones, which compile; `expected` is given the latents of the first way."""
     pipeline = load_inpainter(folder, "bfloat16")
     images, masks, texts, empty, seeds = inputs(pipeline, batch, size)
     canvas = prepare(pipeline, images, masks)

@@ -1,4 +1,4 @@
-"""Prints the packages of packages.txt that this Python lacks, one a line. The standard library alone."""
+"""Prints the packages of packages.txt that this Python lacks, one per line. The standard library alone."""
 
 import re
 from importlib.metadata import distributions

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dlcr.runtime.checkpoint import device
 from dlcr.runtime.determinism import set_up, thread_count
 from dlcr.runtime.files import write_json
+from dlcr.runtime.networks import device
 
 ROUNDS = 3
 PATIENCE = 10.0  # seconds after which no further round is begun, so a slow machine takes fewer

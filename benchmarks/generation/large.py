@@ -3,7 +3,7 @@
     python -m benchmarks.generation --case inpaint      # or inpaint-queries, segformer-b2, llava-7b
 
 The share of what the chip does in matrix products is measured too. Weights are saved to the temporary folder (llava-7b:
-14 GB) and loaded as any checkpoint. Without a GPU a case says so; none was at hand for
+14 GB) and loaded as any model. Without a GPU a case says so; none was at hand for
 benchmarks/generation.json.
 """
 
@@ -24,8 +24,8 @@ from benchmarks.generation.work import expand, made_up, made_up_work
 from dlcr.inpainting import Expander
 from dlcr.parsing import load_parser, parse_clothes
 from dlcr.prompts import describe, load_describer
-from dlcr.runtime.checkpoint import device
 from dlcr.runtime.determinism import set_up
+from dlcr.runtime.networks import device
 
 
 class Goal(NamedTuple):
@@ -104,7 +104,7 @@ def throughput(batches: Sequence[int], open_batch: Callable[[int], Callable[[], 
     """Images/s of the best batch, its peak memory and share of the measured matrix rate; images/s of every batch.
 
     open_batch(batch) returns what is timed, after one run to warm up; it returns how many images it did, as arrays or
-    texts on the CPU. Batches that do not fit into memory are None. counted: floating point operations an image.
+    texts on the CPU. Batches that do not fit into memory are None. counted: floating point operations per image.
     """
     rates, memory = {}, {}
     for batch in batches:
@@ -135,7 +135,7 @@ def throughput(batches: Sequence[int], open_batch: Callable[[int], Callable[[], 
 
 
 def matrix_rate() -> float:
-    """Operations a second of the best of many bfloat16 matrix products."""
+    """Operations per second of the best of many bfloat16 matrix products."""
     side = 8192 if torch.cuda.is_available() else 512
     one, other = torch.ones((2, side, side), dtype=torch.bfloat16, device=device())
 

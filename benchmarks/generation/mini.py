@@ -19,8 +19,8 @@ from dlcr.data import encode_png
 from dlcr.inpainting import Expander
 from dlcr.inpainting.diffusion import draw_noise, embed, factor, make_scheduler
 from dlcr.params import load_params
-from dlcr.runtime.checkpoint import device
 from dlcr.runtime.determinism import set_up
+from dlcr.runtime.networks import device
 
 IMAGES = 64  # of MiniCC that are inpainted, K times each
 BATCHES = 1, 4, 32  # between which results are compared

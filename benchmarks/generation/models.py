@@ -1,4 +1,4 @@
-"""The paper's architectures with random weights, or tiny models of the same classes, as checkpoints."""
+"""The paper's architectures with random weights, or tiny models of the same classes, saved in folders."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ from transformers import (
 
 from dlcr.pretrain.diffusion_parts import build_tokenizer
 from dlcr.pretrain.words import make_tokenizer
-from dlcr.runtime.checkpoint import device
+from dlcr.runtime.networks import device
 
 QUESTION = "What clothes is the person wearing?"
 ATR = (
@@ -118,7 +118,7 @@ def save_segformer(folder: Path, tiny: bool, dtype: torch.dtype = torch.bfloat16
 
 
 def save_llava(folder: Path, tiny: bool) -> None:
-    """The model of `make_llava` in bfloat16, and its processor, as a checkpoint."""
+    """The model of `make_llava` in bfloat16, and its processor, saved in a folder."""
     for part in make_llava(tiny, torch.bfloat16):
         part.save_pretrained(folder)
 

@@ -105,7 +105,7 @@ def shard_paths(folder: str | Path) -> list[Path]:
 def folder_fingerprint(folder: str | Path) -> str:
     """Return a hash (64 hex digits) of all names and bytes below `folder`; hidden files don't count.
 
-    It reads about 1 GB/s and changes with any content: part of the keys of the store and of checkpoints.
+    It reads about 1 GB/s and changes with any content: part of the keys of the store and of the work folders.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -207,7 +207,7 @@ def _header(source: io.BytesIO | str | Path, name: str) -> Image.Image:
 
 def _grey_to_rgb(values: np.ndarray, name: str) -> np.ndarray:
     if values.dtype.kind == "f" or values.min() < 0 or values.max() > 65535:
-        raise ValueError(f"{name}: expected 8 or 16 bits a channel, got {values.dtype} values beyond that")
+        raise ValueError(f"{name}: expected 8 or 16 bits per channel, got {values.dtype} values beyond that")
     grey = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
     return np.repeat(grey[:, :, None], 3, axis=2)
 

@@ -41,7 +41,7 @@ def extract_features(
     None shows none.
 
     A model of clips (`model.frames` above 1) maps [B, frames, 3, height, width] to [B, D]. Each of `keys` is then a
-    clip, a sequence of `frames` keys, and no mirror is added (PEERS: CAL, CCVID). `batch` counts frames: at least one
+    clip, a sequence of `frames` keys, and no mirror is added (CAL on CCVID). `batch` counts frames: at least one
     clip's, and otherwise no more than of images.
 
     ValueError if there is no image, one is not uint8 RGB, a clip has another number of frames, or the features are not
@@ -127,7 +127,7 @@ def _outputs(
     total: int | None,
     desc: str | None,
 ) -> Iterator[torch.Tensor]:
-    """What the model gives for all items, float32 [B, D] a batch: image and mirror added, or a row a clip."""
+    """What the model gives for all items, float32 [B, D] per batch: image and mirror added, or one row per clip."""
     import torch
 
     from dlcr.reid.colours import normalise

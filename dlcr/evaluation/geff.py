@@ -187,7 +187,7 @@ def _add_copies(similarity: np.ndarray, units: np.ndarray, joined: Features, cop
 
 
 def _slices(rows: int, columns: int, each: int = 1) -> Iterator[slice]:
-    """Blocks of rows with `each` times `columns` similarities a row."""
+    """Blocks of rows with `each` times `columns` similarities per row."""
     return blocks(rows, each * columns, max(BLOCK_VALUES, BLOCK_ROWS * columns))
 
 

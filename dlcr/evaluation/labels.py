@@ -1,5 +1,5 @@
-"""Labels of queries and gallery, and which gallery images a query must not be compared with (PAPER.md,
-Protocols).
+"""Labels of queries and gallery, and which gallery images a query must not be compared with (Sec. 4 and
+the protocol of each dataset).
 
 The only place that knows what the settings "cc", "sc" and "general" mean.
 """

@@ -56,7 +56,7 @@ class Scores:
 
 
 def evaluate(similarity: np.ndarray, query: Labels, gallery: Labels, setting: str) -> Scores:
-    """Scores of `similarity` [Q, G]: any numbers without NaN, higher is closer (PAPER.md, Protocols).
+    """Scores of `similarity` [Q, G]: any numbers without NaN, higher is closer (top-1 and mAP, Sec. 4).
 
     setting "cc" removes, for each query, the gallery images of its subject that share its camera or its
     clothes; "sc" those of its subject that share its camera or wear other clothes; "general" those of its

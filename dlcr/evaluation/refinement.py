@@ -1,4 +1,4 @@
-"""Prediction refinement with inpainted variants of the query (PAPER.md, Algorithm 1).
+"""Prediction refinement with inpainted variants of the query (Sec. 3.2.2, Algorithm 1).
 
 refined = refine(query, variants, gallery, query_labels, gallery_labels, m=5, setting="cc")
 scores = evaluate_refined(Side(query, query_labels), Side(gallery, gallery_labels), refined, setting="cc")

@@ -114,7 +114,7 @@ def features_of(
 
 
 def variant_frames(variants: Generated, tracklets: Tracklets, rows: np.ndarray) -> tuple[list, np.ndarray]:
-    """The pictures of which the variants of some rows are made: keys (image ID, variant) and owners int64.
+    """The pictures that the variants of some rows consist of: keys (image ID, variant) and owners int64.
 
     Variant v of rows[i] has the number i * l + v; it is made of those frames that have it. ValueError if a frame has
     none at all, not even skipped ones.

@@ -1,4 +1,4 @@
-"""The best face of every image: a detection score and an embedding (PEERS: GEFF).
+"""The best face of every image: a detection score and an embedding (bar371/GEFF).
 
     finder = load_faces("models/mini/faces")             # or "insightface:buffalo_l", GEFF's own choice
     scores, embeddings = find_faces(finder, images, batch=64)
@@ -15,8 +15,8 @@ import numpy as np
 
 from dlcr.data import decode_readable
 from dlcr.faces import insight
-from dlcr.runtime.checkpoint import model_fingerprint
 from dlcr.runtime.memory import Batch
+from dlcr.runtime.networks import model_fingerprint
 
 INSIGHTFACE = "insightface:"
 

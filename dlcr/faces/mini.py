@@ -18,7 +18,7 @@ from torch.nn import functional
 from transformers import PreTrainedConfig, PreTrainedModel, ResNetConfig, ResNetModel
 
 from dlcr.faces.insight import MIN_SCORE
-from dlcr.runtime.checkpoint import find_checkpoint, load_network, loading
+from dlcr.runtime.networks import find_pretrained, load_network, loading
 
 
 class MiniFaceConfig(PreTrainedConfig):
@@ -136,14 +136,14 @@ def load(model: str) -> tuple[int, Callable[[Sequence[np.ndarray]], list[tuple[f
     model: a folder or `repo@revision`. Raises FileNotFoundError if it isn't there, ValueError if its config.json names
     another kind of model or its weights are not all there and finite (`check_network`).
     """
-    checkpoint = find_checkpoint(model)
+    pretrained = find_pretrained(model)
     with loading(model):
-        found, _ = PreTrainedConfig.get_config_dict(checkpoint.location, **checkpoint.arguments())
+        found, _ = PreTrainedConfig.get_config_dict(pretrained.location, **pretrained.arguments())
     if found.get("model_type") != MiniFaceConfig.model_type:
         raise ValueError(
             f"{model}: config.json says model_type {found.get('model_type')!r}, expected {MiniFaceConfig.model_type!r}"
         )
-    network = load_network(MiniFaceModel, model, checkpoint).float()
+    network = load_network(MiniFaceModel, model, pretrained).float()
 
     def work(images: Sequence[np.ndarray]) -> list[tuple[float, np.ndarray]]:
         pictures = torch.stack([resize(image, network.config.size) for image in images]).to(network.device)

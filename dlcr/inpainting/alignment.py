@@ -1,7 +1,7 @@
 """Prompt alignment of a generated set: how much of each variant's prompt a describer reads back from the picture.
 
 One small file for each of the set's own, in `generated/<set>/alignment/`, kept in the store alike: a larger K measures
-only the new variants. It costs a description a variant, and is made only where `quality.alignment` asks for it.
+only the new variants. It costs one description per variant, and is made only where `quality.alignment` asks for it.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from dlcr.runtime.checkpoint import Checkpoint, device, find_checkpoint, load_checked
+from dlcr.runtime.networks import Pretrained, device, find_pretrained, load_checked
 from dlcr.runtime.weights import PIPELINE, loading
 
 SOLVERS = ("ddim", "dpm++")
@@ -68,18 +68,18 @@ class Inpainter:
 class Canvas:
     """Encoded images, N of them, in the latents' resolution.
 
-    `hole` float [N, 1, h, w] is 1 where it is painted, `around` [N, C, h, w] encodes the images with gray in the
-    hole; `start` [N, C, h, w] encodes the whole images, or is None where sampling starts from noise alone.
+    `mask` float [N, 1, h, w] is 1 where it is painted; `masked_image` [N, C, h, w] encodes the images with gray where
+    the mask is; `start` [N, C, h, w] encodes the whole images, or is None where sampling starts from noise alone.
     """
 
-    hole: Tensor
-    around: Tensor
+    mask: Tensor
+    masked_image: Tensor
     start: Tensor | None
 
     def rows(self, index: Sequence[int]) -> Canvas:
         """The canvases of these rows, which may repeat."""
-        rows = torch.as_tensor(index, dtype=torch.long, device=self.hole.device)
-        return Canvas(self.hole[rows], self.around[rows], None if self.start is None else self.start[rows])
+        rows = torch.as_tensor(index, dtype=torch.long, device=self.mask.device)
+        return Canvas(self.mask[rows], self.masked_image[rows], None if self.start is None else self.start[rows])
 
 
 def load_inpainter(model: str, dtype: str = "float32") -> Inpainter:
@@ -95,10 +95,10 @@ def load_inpainter(model: str, dtype: str = "float32") -> Inpainter:
             "inpaint.dtype: float16 needs a GPU, and there is none (a CPU computes in it ten times slower than in "
             "bfloat16); write bfloat16 or float32 in params.yaml"
         )
-    checkpoint = find_checkpoint(model, PIPELINE)
+    pretrained = find_pretrained(model, PIPELINE)
     for library in (diffusers, transformers):  # a stage shows its own progress
         library.logging.disable_progress_bar()
-    folder = Path(checkpoint.location)
+    folder = Path(pretrained.location)
     channels, latent = (
         json.loads((folder / part / "config.json").read_text(encoding="utf-8")).get(key, 4)
         for part, key in (("unet", "in_channels"), ("vae", "latent_channels"))
@@ -109,7 +109,7 @@ def load_inpainter(model: str, dtype: str = "float32") -> Inpainter:
             f"(latents, mask, masked image): use an inpainting model"
         )
     unet, vae, text_encoder = (
-        _load_part(part, kind, model, checkpoint, getattr(torch, dtype))
+        _load_part(part, kind, model, pretrained, getattr(torch, dtype))
         for part, kind in (("unet", UNet2DConditionModel), ("vae", AutoencoderKL), ("text_encoder", CLIPTextModel))
     )
     for network in (unet, vae):
@@ -120,15 +120,15 @@ def load_inpainter(model: str, dtype: str = "float32") -> Inpainter:
     return Inpainter(unet, vae, text_encoder, tokenizer, scheduler)
 
 
-def _load_part(part: str, kind: type, model: str, checkpoint: Checkpoint, dtype: torch.dtype) -> torch.nn.Module:
-    (variant,) = (variant for name, variant in checkpoint.variants.items() if name.startswith(f"{part}/"))
-    folder = Path(checkpoint.location, part)
+def _load_part(part: str, kind: type, model: str, pretrained: Pretrained, dtype: torch.dtype) -> torch.nn.Module:
+    (variant,) = (variant for name, variant in pretrained.variants.items() if name.startswith(f"{part}/"))
+    folder = Path(pretrained.location, part)
     settings = {"variant": variant or None, "use_safetensors": True, "dtype": dtype}
     return load_checked(kind, f"{model}, {part}", folder, **settings).requires_grad_(False)
 
 
 def factor(pipeline: Inpainter) -> int:
-    """Pixels a side of one latent cell."""
+    """Pixels on each side of one latent cell."""
     return 2 ** (len(pipeline.vae.config.block_out_channels) - 1)
 
 
@@ -156,12 +156,12 @@ def prepare(pipeline: Inpainter, images: np.ndarray, masks: np.ndarray | None) -
     if images.shape[1] % cell or images.shape[2] % cell:
         raise ValueError(f"images of {images.shape[1]}x{images.shape[2]}: the model needs multiples of {cell}")
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).to(pipeline.device).float() / 127.5 - 1
-    hole = torch.ones_like(pixels[:, :1]) if masks is None else torch.from_numpy(masks)[:, None].to(pixels)
+    mask = torch.ones_like(pixels[:, :1]) if masks is None else torch.from_numpy(masks)[:, None].to(pixels)
     small = (images.shape[1] // cell, images.shape[2] // cell)
     return Canvas(
-        hole=functional.interpolate(hole, size=small),  # each cell's first pixel, as the models were trained with
-        # without masks nothing is around: the same for all, encoded once
-        around=_encode(pipeline, pixels * (hole < 0.5))
+        mask=functional.interpolate(mask, size=small),  # each cell's first pixel, as the models were trained with
+        # Without masks everything is gray: the same for all images, so it is encoded once.
+        masked_image=_encode(pipeline, pixels * (mask < 0.5))
         if masks is not None
         else _encode(pipeline, torch.zeros_like(pixels[:1])).repeat(len(pixels), 1, 1, 1),
         start=_encode(pipeline, pixels) if masks is None else None,
@@ -192,15 +192,16 @@ def sample(
 ) -> Tensor:
     """Denoise N latents [N, C, h, w] with classifier-free guidance; sample i uses row i of every argument.
 
-    texts [N, L, D]; empty [L, D], the embedding of "" (guidance 1 does without); seeds: of each sample's noise.
+    texts [N, L, D]; empty [L, D], the embedding of ""; seeds: of each sample's noise.
+    guidance: the guidance scale, by how much a step follows the text; at 1 nothing is guided and `empty` is not used.
     strength: share of the noise that a canvas with a `start` is given, and of the `steps` that are then made.
-    guidance_share: share of the steps, the first ones, with guidance; the others take one pass of the U-Net, not two.
+    guidance_share: share of the steps, the first ones, that are guided; the others take one pass of the U-Net, not two.
     reuse_every: the U-Net's deep blocks are computed in every n-th step only (`deep_features`); 1: in each.
     correction: what is added to the network's prediction (discriminator guidance, Sec. 12).
     """
     scheduler = make_scheduler(pipeline, solver)
     scheduler.set_timesteps(steps, device=pipeline.device)
-    noise = draw_noise(seeds, canvas.around.shape[1:]).to(pipeline.device)
+    noise = draw_noise(seeds, canvas.masked_image.shape[1:]).to(pipeline.device)
     latents, times = noise * scheduler.init_noise_sigma, scheduler.timesteps
     if canvas.start is not None:
         first = steps - max(1, min(steps, int(steps * strength)))
@@ -210,7 +211,7 @@ def sample(
         latents = scheduler.add_noise(canvas.start, noise, times[:1].repeat(len(noise)))
     guided_steps = math.ceil(guidance_share * len(times)) if guidance > 1 else 0
     context = torch.cat([empty.expand_as(texts), texts])
-    known = torch.cat([canvas.hole, canvas.around], 1)
+    known = torch.cat([canvas.mask, canvas.masked_image], 1)
     with deep_features(pipeline.unet, reuse_every > 1) as reuse:
         for number, time in enumerate(times):
             guided = number < guided_steps
@@ -259,7 +260,7 @@ def deep_features(unet: torch.nn.Module, enabled: bool) -> Iterator[Callable[[bo
         yield lambda yes: state.update(reuse=yes)
     finally:
         for module in deep:
-            del module.forward  # that of its class shows again
+            del module.forward  # its class's own is used again
 
 
 def draw_noise(seeds: Sequence[int], shape: Sequence[int]) -> Tensor:

@@ -5,7 +5,7 @@
     network = train_discriminator(real, generated, pipeline.scheduler.alphas_cumprod, steps=600, batch=64, seed=0)
     save_discriminator(network, folder, pipeline)
     network = load_discriminator(folder, pipeline)                 # refuses a pipeline that it was not trained for
-    predicted = predicted + guidance(network, latents, time, alphas_cumprod[time])     # in each step of the sampler
+    predicted += discriminator_guidance(network, latents, time, alphas_cumprod[time])    # in each step of the sampler
 
 The discriminator d(x_t, t) is the probability that x_t comes from a real image. It sees what the sampler sees: the same
 latents, and the noise schedule and timesteps of the pipeline.
@@ -30,8 +30,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dlcr.inpainting.diffusion import Inpainter
-from dlcr.runtime.checkpoint import device
 from dlcr.runtime.files import atomic_path, write_json
+from dlcr.runtime.networks import device
 from dlcr.runtime.seeds import seed_of
 from dlcr.runtime.store import key_of
 
@@ -41,14 +41,14 @@ PREDICTIONS = ("epsilon", "v_prediction")
 CLIP = math.log((1 - 1e-5) / 1e-5)
 """The logit at which d leaves [1e-5, 1 - 1e-5]."""
 LEAST_SIGNAL = 0.0046
-"""The smallest cumulative alpha at which there is guidance: Stable Diffusion's noisiest step (t = 999) has 0.00466."""
+"""The smallest cumulative alpha at which this guides: Stable Diffusion's noisiest step (t = 999) has 0.00466."""
 
 
 class Discriminator(nn.Module):
     """The encoder half of a U-Net, averaged over all places to one logit; latents may have any size.
 
     channels: of the latents. widths: channels of each level, multiples of 16; each level halves the sides of the last.
-    prediction: what the sampler's network predicts, one of PREDICTIONS; see `guidance`.
+    prediction: what the sampler's network predicts, one of PREDICTIONS; see `discriminator_guidance`.
     """
 
     def __init__(self, channels: int, widths: Sequence[int] = WIDTHS, prediction: str = "epsilon") -> None:
@@ -79,7 +79,7 @@ class Discriminator(nn.Module):
         return self.readout(functional.silu(self.norm(hidden)).mean((2, 3)))[:, 0]
 
 
-def guidance(
+def discriminator_guidance(
     discriminator: Discriminator,
     latents: Tensor,
     time: Tensor | int,
@@ -288,7 +288,7 @@ def _identity(pipeline: Inpainter, folder: str) -> dict[str, object]:
     if schedule.prediction_type not in PREDICTIONS:
         raise ValueError(
             f"{folder}: the pipeline predicts {schedule.prediction_type!r}, "
-            f"guidance needs one of: {', '.join(PREDICTIONS)}"
+            f"discriminator guidance needs one of: {', '.join(PREDICTIONS)}"
         )
     betas = schedule.get("trained_betas")
     return {

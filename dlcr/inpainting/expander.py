@@ -18,21 +18,20 @@ import torch
 from PIL import Image
 
 from dlcr.inpainting.diffusion import SOLVERS, Canvas, decode, embed, factor, load_inpainter, prepare, sample
-from dlcr.inpainting.discriminator import guidance as guidance_of
-from dlcr.inpainting.discriminator import load_discriminator
+from dlcr.inpainting.discriminator import discriminator_guidance, load_discriminator
 from dlcr.runtime.memory import Batch
 
 T = TypeVar("T")
 
 
 class Expander:
-    """An inpainting model with its sampler's settings; defaults are the paper's (Sec. 16), guidance is the release's.
+    """An inpainting model with its sampler's settings; the defaults are the paper's (Sec. 16).
 
     model: folder or `owner/name@revision`. size: (height, width) at which the model works, images are resized to it
     and back. batch: samples denoised together, a matter of speed and memory only; where a GPU's memory is too small it
-    is halved. strength: see `restyle`. guidance_share and reuse_every save time and change the picture: see
-    `diffusion.sample`. discriminator: folder of a trained one that guides every sample (Sec. 12) with this weight, at
-    timesteps t with times[0] < t <= times[1].
+    is halved. guidance: the guidance scale; its default is the release's. strength: see `restyle`. guidance_share and
+    reuse_every save time and change the picture: see `diffusion.sample`. discriminator: folder of a
+    trained one that guides every sample (Sec. 12) with this weight, at timesteps t with times[0] < t <= times[1].
     """
 
     def __init__(
@@ -76,7 +75,7 @@ class Expander:
         }
         if discriminator is not None:
             loaded = load_discriminator(discriminator, self.pipeline)
-            self._sampler["correction"] = partial(guidance_of, loaded, weight=weight, times=times)
+            self._sampler["correction"] = partial(discriminator_guidance, loaded, weight=weight, times=times)
         self._texts: dict[str, torch.Tensor] = {}
 
     def expand(
@@ -104,13 +103,14 @@ class Expander:
 
         def encode(rows: Sequence[int]) -> list[Canvas]:
             small = np.stack([_resize(images[row], self.size) for row in rows])
-            holes = None if masks is None else np.stack([_resize_mask(masks[row], self.size) for row in rows])
-            canvas = prepare(self.pipeline, small, holes)
+            small_masks = None if masks is None else np.stack([_resize_mask(masks[row], self.size) for row in rows])
+            canvas = prepare(self.pipeline, small, small_masks)
             return [canvas.rows([place]) for place in range(len(rows))]
 
         parts = self._fitting.run(encode, range(len(images)))
         start = None if masks is not None else torch.cat([part.start for part in parts])
-        return Canvas(torch.cat([part.hole for part in parts]), torch.cat([part.around for part in parts]), start)
+        masked_image = torch.cat([part.masked_image for part in parts])
+        return Canvas(torch.cat([part.mask for part in parts]), masked_image, start)
 
     def paint(
         self,

@@ -274,11 +274,11 @@ def _require_whole(data: bytes, name: str) -> None:
 
 
 def _read_texts(path: Path) -> list[str]:
-    """The texts, one a line; blank lines at the end don't count."""
+    """The texts, one per line; blank lines at the end don't count."""
     if not path.is_file():
         raise ValueError(f"its text {path.name} is {MISSING}")
     if path.stat().st_size > MAX_TEXT:
-        raise ValueError(f"{path.name} is larger than {MAX_TEXT} bytes, expected a line a variant")
+        raise ValueError(f"{path.name} is larger than {MAX_TEXT} bytes, expected one line per variant")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
 
 from dlcr.parsing.batches import check_logits, in_parts
-from dlcr.runtime.checkpoint import find_checkpoint, load_network, loading
+from dlcr.runtime.networks import find_pretrained, load_network, loading
 
 
 def load(model: str) -> tuple[dict[int, str], Callable[[Sequence[np.ndarray]], list[np.ndarray]]]:
@@ -23,14 +23,14 @@ def load(model: str) -> tuple[dict[int, str], Callable[[Sequence[np.ndarray]], l
     all there and finite (`check_network`), or if its image processor cuts images, as the masks could not cover them.
     The function raises ValueError for logits that are not finite.
     """
-    checkpoint = find_checkpoint(model)
+    pretrained = find_pretrained(model)
     with loading(model):
         # One backend everywhere: torchvision resizes a little differently, and masks must not depend on what is
         # installed.
-        processor = AutoImageProcessor.from_pretrained(checkpoint.location, backend="pil", **checkpoint.arguments())
+        processor = AutoImageProcessor.from_pretrained(pretrained.location, backend="pil", **pretrained.arguments())
     if getattr(processor, "do_center_crop", False):
         raise ValueError(f"{model}: its processor cuts images (do_center_crop); expected one that only resizes them")
-    network = load_network(AutoModelForSemanticSegmentation, model, checkpoint)
+    network = load_network(AutoModelForSemanticSegmentation, model, pretrained)
     if network.device.type == "cuda" and network.dtype == torch.float32:
         network.half()
 

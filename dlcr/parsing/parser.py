@@ -1,4 +1,4 @@
-"""Human parsing: images to masks of upper clothes, lower clothes and footwear (PAPER: stage 1, step 1).
+"""Human parsing: images to masks of upper clothes, lower clothes and footwear (Sec. 3.1).
 
     parser = load_parser("models/mini/parser")          # or "mattmdjaga/segformer_b2_clothes@<commit>"
     masks = parse_clothes(parser, images, batch=64)     # True = clothes = to be inpainted
@@ -118,7 +118,7 @@ def label_maps(parser: Parser, images: Sequence[np.ndarray], batch: int) -> list
 
 
 def parse_clothes(parser: Parser, images: Sequence[np.ndarray], batch: int, dilation: int = 0) -> list[np.ndarray]:
-    """Masks of the clothes, bool [H, W] at each image's own size (PAPER: stage 1, step 1).
+    """Masks of the clothes, bool [H, W] at each image's own size (Sec. 3.1).
 
     `dilation` grows a mask by that many pixels in all eight directions. Raises what `label_maps` raises.
     """

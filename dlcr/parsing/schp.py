@@ -21,8 +21,8 @@ from huggingface_hub import hf_hub_download
 from torch.nn import functional
 
 from dlcr.parsing.batches import check_logits, in_parts
-from dlcr.runtime.checkpoint import device, loading
 from dlcr.runtime.determinism import thread_count
+from dlcr.runtime.networks import device, loading
 from dlcr.runtime.weights import HUB_FILE
 
 if TYPE_CHECKING:
@@ -156,12 +156,13 @@ def label_names(model: str, written: str | None, shapes: dict[str, tuple[int, ..
 def result_name(model: str, shapes: dict[str, tuple[int, ...]], labels: int) -> str:
     """The output to use: SCHP gives the parsing branch, then the fusion, which is the result, then edges.
 
-    So it is the last with a channel a label, unless one is called `logits`, as exports through Hugging Face's classes
-    call the result. Raises ValueError if there is none.
+    So it is the last one with a channel for each label, unless one is called `logits`: so exports through Hugging
+    Face's classes call the result. Raises ValueError if there is none.
     """
     fitting = [name for name, shape in shapes.items() if len(shape) == 4 and shape[1] == labels]
     if not fitting:
-        raise ValueError(f"{model}: expected an output [N, {labels}, height, width], a channel a label, found {shapes}")
+        expected = f"expected an output [N, {labels}, height, width], one channel per label"
+        raise ValueError(f"{model}: {expected}, found {shapes}")
     return "logits" if "logits" in fitting else fitting[-1]
 
 

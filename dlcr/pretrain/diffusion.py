@@ -2,7 +2,7 @@
 
     python -m stages.pretrain inpainter      # about an hour on two cores with bfloat16 units; continues when stopped
 
-First the autoencoder, then on its latents the U-Net together with the text encoder. A folder under .dlcr/checkpoints
+First the autoencoder, then on its latents the U-Net together with the text encoder. A work folder (`runtime.store`)
 keeps the autoencoder, the encoded examples and the training state; every few hundred steps the averaged weights are
 saved as a usable pipeline. Scores are measured on scenes after the training pool.
 """
@@ -40,7 +40,7 @@ from dlcr.reid.models.resnet import mini_resnet
 from dlcr.runtime.code import code_of
 from dlcr.runtime.files import atomic_path
 from dlcr.runtime.progress import progress
-from dlcr.runtime.store import checkpoint_dir, key_of
+from dlcr.runtime.store import key_of, work_folder
 
 SAMPLER = {"steps": 6, "guidance": 3.25, "solver": "dpm++"}
 """With which the scores are measured; as profiles/minicc.yaml has it."""
@@ -86,7 +86,7 @@ class Encoded:
 def pretrain(folder: Path, settings: dict) -> dict:
     """Trains, saves into `folder` and returns the scores. `settings` overrides fields of `Recipe`."""
     recipe = Recipe(**settings)
-    work = checkpoint_dir("pretrain-inpainter-" + key_of([asdict(recipe), code_of(pretrain_scene, render)])[:16])
+    work = work_folder("pretrain-inpainter-" + key_of([asdict(recipe), code_of(pretrain_scene, render)])[:16])
     work.mkdir(parents=True, exist_ok=True)
     vae = _trained_vae(recipe, work)
     train_unet(vae, _encoded(recipe, vae, work), recipe, folder, work)

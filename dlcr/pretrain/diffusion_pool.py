@@ -19,7 +19,7 @@ from dlcr.runtime.seeds import seed_of
 
 CLOTHES = tuple(LABELS.index(name) for name in ("upper", "lower", "footwear"))
 CELL = 4
-"""Pixels a side of a latent cell; a trained parser predicts at the same resolution."""
+"""Pixels on each side of a latent cell; a trained parser predicts at the same resolution."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from dlcr.runtime.seeds import seed_of
 
 PARTS = ("upper", "lower", "footwear")
 MIN_PIXELS = 12
-"""A part of which less is visible in the hole is not judged."""
+"""A part is not judged where less of it is visible in the hole."""
 
 
 @dataclass(frozen=True)

@@ -160,7 +160,7 @@ def portraits(people: int, views: int, desc: str) -> tuple[np.ndarray, np.ndarra
 
 
 def _meetings(people: int, views: int) -> Iterator[Scene]:
-    """`views` scenes of everyone, person after person, in all of which the head looks towards the camera."""
+    """`views` scenes of everyone, person after person. In all of them the head looks towards the camera."""
     facing = (scene for scene in map(pretrain_scene, count(FIRST_SCENE)) if abs(turn(scene)) <= MOST_TURN)
     for index in range(people):
         person = pretrain_scene(index).person

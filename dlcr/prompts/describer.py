@@ -1,4 +1,4 @@
-"""A vision-language model says what a person wears (PAPER: stage 1, step 2).
+"""A vision-language model says what a person wears (Sec. 3.1).
 
     describer = load_describer("models/mini/describer")         # or "llava-hf/llava-1.5-7b-hf@<commit>"
     describe(describer, images, "What clothes is the person wearing?")
@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from dlcr.prompts.generation import asking, generate_texts, pad_on_the_left, require_chat_template
-from dlcr.runtime.checkpoint import find_checkpoint, load_network, loading
+from dlcr.runtime.networks import find_pretrained, load_network, loading
 
 if TYPE_CHECKING:
     import torch
@@ -50,15 +50,15 @@ def load_describer(model: str) -> Describer:
 
     from dlcr.prompts.processor import load_processor, margin_colour
 
-    checkpoint = find_checkpoint(model)
+    pretrained = find_pretrained(model)
     with loading(model):
-        config = AutoConfig.from_pretrained(checkpoint.location, **checkpoint.arguments())
+        config = AutoConfig.from_pretrained(pretrained.location, **pretrained.arguments())
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         raise ValueError(
             f"{model}: models of type {config.model_type!r} do not answer questions about pictures; "
             "expected a vision-language model such as LLaVA"
         )
-    processor = load_processor(model, checkpoint, config)
+    processor = load_processor(model, pretrained, config)
     if config.model_type == "instructblip":
         if config.image_token_index is None or processor.num_query_tokens is None:
             raise ValueError(
@@ -70,7 +70,7 @@ def load_describer(model: str) -> Describer:
     pad_on_the_left(processor.tokenizer)
     with loading(model):
         margin = margin_colour(processor)
-    return Describer(model, load_network(AutoModelForImageTextToText, model, checkpoint), processor, margin)
+    return Describer(model, load_network(AutoModelForImageTextToText, model, pretrained), processor, margin)
 
 
 def describe(

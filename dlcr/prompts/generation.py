@@ -61,7 +61,7 @@ def generate_texts(
     prompts = inputs["input_ids"]
     if len(seeds) != len(prompts):
         raise ValueError(f"{len(prompts)} prompts need as many seeds, found {len(seeds)}")
-    # Explicit neutral values: missing ones would be taken from the checkpoint's own sampling defaults.
+    # Explicit neutral values: missing ones would be taken from the model's own sampling defaults.
     settings = GenerationConfig(
         do_sample=False,
         num_beams=1,

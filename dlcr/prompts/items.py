@@ -117,7 +117,7 @@ def most_frequent(counts: Counter, candidates: Sequence[str] | None = None) -> s
 
 
 def vote(responses: Sequence[str]) -> str:
-    """The most frequent item of every body part over all responses (PAPER: stage 1, step 3).
+    """The most frequent item of every body part over all responses (Sec. 3.1).
 
     Like "Gray shirt| Blue jeans| Black shoes"; "" if no response names any garment.
     """

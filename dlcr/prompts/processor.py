@@ -6,13 +6,13 @@ import numpy as np
 from PIL import Image
 from transformers import PROCESSOR_MAPPING, AutoImageProcessor, AutoTokenizer, PretrainedConfig, ProcessorMixin
 
-from dlcr.runtime.checkpoint import Checkpoint, loading
+from dlcr.runtime.networks import Pretrained, loading
 
 TALL = (250, 100)
 """Height and width of a pedestrian's picture, as processors are tried on."""
 
 
-def load_processor(model: str, checkpoint: Checkpoint, config: PretrainedConfig) -> ProcessorMixin:
+def load_processor(model: str, pretrained: Pretrained, config: PretrainedConfig) -> ProcessorMixin:
     """The processor that belongs to a model's configuration, made of image processor and tokenizers alone.
 
     Parts for videos and sound are left out (None): many need packages that pictures don't. Images are resized with PIL
@@ -23,18 +23,18 @@ def load_processor(model: str, checkpoint: Checkpoint, config: PretrainedConfig)
         raise ValueError(f"{model}: transformers has no processor for models of type {config.model_type!r}")
     kind = PROCESSOR_MAPPING[type(config)]
     with loading(model):
-        settings, _ = kind.get_processor_dict(checkpoint.location, **checkpoint.arguments())
-        parts = [_part(name, checkpoint, config) for name in kind.get_attributes()]
+        settings, _ = kind.get_processor_dict(pretrained.location, **pretrained.arguments())
+        parts = [_part(name, pretrained, config) for name in kind.get_attributes()]
         return _for_pictures(kind).from_args_and_dict(parts, settings)
 
 
-def _part(name: str, checkpoint: Checkpoint, config: PretrainedConfig) -> object | None:
+def _part(name: str, pretrained: Pretrained, config: PretrainedConfig) -> object | None:
     """The part `name` of a processor; further tokenizers, as InstructBLIP's, lie in folders of their names.
 
     Their folders hold no config.json. Without a configuration transformers would look for one, and offline take the
     model's own tokenizer in their place.
     """
-    where, arguments = checkpoint.location, checkpoint.arguments()
+    where, arguments = pretrained.location, pretrained.arguments()
     if name == "image_processor":
         return AutoImageProcessor.from_pretrained(where, config=config, backend="pil", **arguments)
     if name == "tokenizer":

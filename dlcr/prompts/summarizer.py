@@ -1,4 +1,4 @@
-"""A language model merges all responses of one clothes ID into one outfit text (PAPER: stage 1, step 3).
+"""A language model merges all responses of one clothes ID into one outfit text (Sec. 3.1).
 
     summarizer = load_summarizer("models/mini/summarizer")      # or "meta-llama/Llama-2-7b-chat-hf@<commit>"
     summarize(summarizer, responses, params.summarize, seed)    # Outfit("Gray shirt| Blue jeans| Black
@@ -34,8 +34,8 @@ from dlcr.prompts.items import (
     says_more,
     three_items,
 )
-from dlcr.runtime.checkpoint import find_checkpoint, load_network, loading
 from dlcr.runtime.files import write_json
+from dlcr.runtime.networks import find_pretrained, load_network, loading
 from dlcr.runtime.progress import progress
 from dlcr.runtime.seeds import seed_of
 
@@ -99,16 +99,16 @@ def load_summarizer(model: str) -> Summarizer:
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    checkpoint = find_checkpoint(model)
+    pretrained = find_pretrained(model)
     with loading(model):
-        tokenizer = AutoTokenizer.from_pretrained(checkpoint.location, **checkpoint.arguments())
+        tokenizer = AutoTokenizer.from_pretrained(pretrained.location, **pretrained.arguments())
     require_chat_template(tokenizer, model)
     pad_on_the_left(tokenizer)
-    return Summarizer(model, load_network(AutoModelForCausalLM, model, checkpoint), tokenizer)
+    return Summarizer(model, load_network(AutoModelForCausalLM, model, pretrained), tokenizer)
 
 
 def summarize(summarizer: Summarizer, responses: Sequence[str], settings: Settings, seed: int) -> Outfit:
-    """One outfit text from all responses of a clothes ID (PAPER: stage 1, step 3)."""
+    """One outfit text from all responses of a clothes ID (Sec. 3.1)."""
     if not any(count_items(responses).values()):
         return Outfit("", "empty", "")
     (answer,) = ask(summarizer, request(settings.instruction, responses, settings.words), settings, [seed])
@@ -151,7 +151,7 @@ def check_answer(answer: str, responses: Sequence[str]) -> Outfit:
 
 
 def single_image_outfit(responses_by_image: Mapping[str, str], seed: int) -> Outfit:
-    """The response to one image of a clothes ID as its outfit text (PAPER: Table A3, "LLaVA only").
+    """The response to one image of a clothes ID as its outfit text (Table A3, "LLaVA only").
 
     The image is drawn by `seed` among the IDs in sorted order; if its response names no garment, the next one is
     drawn. Parts it doesn't name are general, as in `outfit_text`. The origin is "model", or "empty" if no response
@@ -167,7 +167,7 @@ def single_image_outfit(responses_by_image: Mapping[str, str], seed: int) -> Out
 
 
 def random_outfits(summarizer: Summarizer, count: int, settings: Settings, seed: int) -> list[Outfit]:
-    """`count` outfit texts that the language model makes up alone (PAPER: baselines, "random prompts").
+    """`count` outfit texts that the language model makes up alone (Table A1, row 3; Table A3, row 1).
 
     Outfit i depends on (seed, i) only. An answer that doesn't name something for each body part, apart from words of
     the question, is asked for again with another seed. After RANDOM_ATTEMPTS such answers the last one is repaired:

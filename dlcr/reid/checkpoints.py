@@ -77,7 +77,7 @@ def load_checkpoint(path: Path, model: ReidModel, optimizers: dict[str, Optimize
 def write_outputs(
     folder: Path, model: ReidModel, samples: "Samples", recipe: "Recipe", run: "Run", seed: int, progress: Progress
 ) -> None:
-    """Write model.safetensors, config.json, history.csv, and model.py for a model of one's own: no times in them, the
+    """Write model.safetensors, config.json, history.csv, and model.py if the model is your own: no times in them, the
     same bytes each time."""
     weights = progress.best_weights or model.state_dict()
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
@@ -107,11 +107,11 @@ def write_outputs(
 def load_model(folder: str | Path, run_code: bool = False) -> ReidModel:
     """The trained model of runs/<run>/seed-<s>, on the CPU, in eval mode, with its image `size` (height, width).
 
-    run_code: run the folder's model.py first, the copy of a model of one's own that the run keeps. Only for a run that
+    run_code: run the folder's model.py first, the copy of your own model that the run keeps. Only for a run that
     names its own file as `code`, and whose maker you trust; else no file of the folder is run, whatever lies there.
 
-    Raises FileNotFoundError naming a missing file, ValueError naming one that is damaged or of another model, or a
-    model of one's own without `run_code`.
+    Raises FileNotFoundError naming a missing file, ValueError naming one that is damaged or of another model, or your
+    own model without `run_code`.
     """
     folder = Path(folder)
     config_path, weights_path = folder / "config.json", folder / "model.safetensors"

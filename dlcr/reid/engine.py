@@ -101,7 +101,7 @@ class Engine:
 
 
 class _Body(nn.Module):
-    """What accelerate wraps, so that the model's own body stays as it is for whoever runs it without an engine."""
+    """What accelerate wraps, so that the model's own body stays as it is where it runs without an engine."""
 
     def __init__(self, body: nn.Module) -> None:
         super().__init__()

@@ -30,10 +30,10 @@ from dlcr.reid.pixels import Pixels, fits, write_pixels
 from dlcr.reid.samples import Samples, load_labels, load_samples
 from dlcr.reid.seed import Job, Validate, plan_batches, train_seed
 from dlcr.runtime import timing
-from dlcr.runtime.checkpoint import model_fingerprint
 from dlcr.runtime.jobs import run_jobs
+from dlcr.runtime.networks import model_fingerprint
 from dlcr.runtime.progress import progress
-from dlcr.runtime.store import checkpoint_dir, key_of
+from dlcr.runtime.store import key_of, work_folder
 
 
 def train_run(
@@ -55,7 +55,7 @@ def train_run(
     minimum: what the quality gate asks of its variants (`open_generated`). validate: a score of a model, the higher the
     better, by which the epoch is chosen; without it the last one is. Call `determinism.set_up` first: its number of
     threads is shared by the seeds, which train in processes of their own (one after the other on GPUs). The
-    environment's DLCR_PROCESSES spreads each seed over so many processes (`dlcr.reid.engine`), a GPU each where there
+    environment's DLCR_PROCESSES spreads each seed over so many processes (`dlcr.reid.engine`), one GPU each where there
     are GPUs.
 
     Checkpoints stay until all recipes are trained, so that a stopped run goes on with the one that it was at. The means
@@ -101,7 +101,7 @@ def _train_recipe(
         raise ValueError(f"{dataset}: too few images for one batch of {recipe.identities} x {recipe.images}")
     if plan.rows.shape[1] % processes:
         raise ValueError(f"a batch of {plan.rows.shape[1]} cannot be split over {processes} processes (DLCR_PROCESSES)")
-    checkpoints = checkpoint_dir(key_of(_fingerprint(recipe, run, samples, dataset, generated, validate)))
+    checkpoints = work_folder(key_of(_fingerprint(recipe, run, samples, dataset, generated, validate)))
     resumed = checkpoints.is_dir()
     threads = torch.get_num_threads()
     pixels = Pixels(samples, dataset, generated, recipe.size, bicubic=model.bicubic)

@@ -2,7 +2,7 @@
 
 Nothing is written before everything is made, and files of an earlier report do not survive beside those of a new one.
 What is hashed by DVC (tables/, figures/, plots/, metrics.json) holds no times and no machine; those are in timings/, in
-provenance.json, in the claims, of which one is about time, and on the page.
+provenance.json, in the claims (one is about time) and on the page.
 """
 
 import json
@@ -99,7 +99,7 @@ def table_files(table: Table) -> dict[str, bytes]:
 
 
 def load_histories(root: Path, params: Params) -> dict[str, pd.DataFrame]:
-    """The losses by epoch of each trained run, or RUN/ABLATION, means over its seeds: epoch and a column a loss,
+    """The losses by epoch of each trained run, or RUN/ABLATION, means over its seeds: epoch and one column per loss,
     `identity` always among them.
 
     Raises ValueError naming a history without epoch or identity loss.

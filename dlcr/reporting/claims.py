@@ -188,7 +188,7 @@ def _compare(
 
 
 def _side(side: tuple[Row, ...], results: Mapping[str, Result | None], measure: str) -> pd.DataFrame | None:
-    """A side's scores in percent, a row a query and a column a training seed; None if it was not run so."""
+    """A side's scores in percent, one row per query and one column per training seed; None if it was not run so."""
     tables = []
     for row in side:
         result = results.get(row.evaluation)
@@ -276,7 +276,7 @@ def _about_time(
     results: Mapping[str, Result | None],
     timings: pd.DataFrame,
 ) -> Claim:
-    """Seconds of an epoch where both were timed on one machine, else images an epoch, which need no clock."""
+    """Seconds of an epoch where both were timed on one machine, else images per epoch, which need no clock."""
     names = _sources(pairs)
     if _lacks_rows(pairs) or any(results.get(name) is None for name in names):
         return _not_run(item, pairs)

@@ -20,7 +20,7 @@ NEEDED = {
     "refined": "a query set for refinement",
     "reranked": "`rerank: true`",
 }
-"""What an evaluation lacks that has no scores of a kind."""
+"""By kind of ranking, what an evaluation lacks if it has no scores of that kind."""
 
 Ranked = tuple[Result | None, str]
 """An evaluation, None if it was not run, and which of its rankings: a kind of `KINDS`."""

@@ -1,7 +1,7 @@
 """Where every number comes from: run, parameters, hashes of data and code, git revision, image digests, hardware, cost.
 
     found = provenance(Path(), params, load_all())    # reports/provenance.json
-    provenance_rows(found)                            # the same for a reader, a row an evaluation
+    provenance_rows(found)                            # the same for a reader, one row per evaluation
 
 What a number was made from is read in dvc.lock, upstream from the stage that evaluated it, and checked: a stage must
 have read what the stage before it wrote, all must have had the same parameters and code, and the evaluation's folder
@@ -26,7 +26,7 @@ from dlcr.runtime.timing import machine
 PRODUCED = ("data", "masks", "descriptions", "outfits", "discriminators", "generated", "faces", "runs")
 """Folders whose entries are outputs of stages, but for `none` and imported sets."""
 CODE = ("dlcr", "stages", "containers")
-"""Folders of code; what else ends in .py is code too (a model of one's own)."""
+"""Folders of code; any other .py file is code too (your own model)."""
 FROZEN = "pretrain@"
 """Stages that made the small models."""
 COSTS = {"core_hours": "CPU core hours", "gpu_hours": "GPU hours"}
@@ -78,7 +78,7 @@ def provenance(root: Path, params: Params, timings: pd.DataFrame) -> dict:
 
 
 def provenance_rows(found: Mapping) -> list[dict[str, str]]:
-    """`provenance` for a reader: by heading, a row an evaluation."""
+    """`provenance` for a reader: by heading, one row per evaluation."""
     rows = []
     for name, entry in found["evaluations"].items():
         totals = {words: sum(stage.get(key) or 0 for stage in entry["stages"].values()) for key, words in COSTS.items()}
@@ -166,7 +166,7 @@ def _writer(
     stages: Mapping[str, dict],
     writers: Mapping[str, list[str]],
 ) -> list[str]:
-    """The stage that wrote what `reader` read: [] where none did; what does not fit together is noted."""
+    """The stage that wrote what `reader` read, [] if none did. What does not fit together is noted."""
     wrote = {
         stage: out.get("md5", "")
         for stage in writers.get(path, [])
@@ -191,7 +191,7 @@ def _keep_parameters(found: _Lineage, stage: str, files: Mapping[str, dict]) -> 
 
 
 def _keep(found: _Lineage, kept: dict, key: str, value: object, stage: str) -> None:
-    """Note a value; another one than that of a stage nearer to the evaluation makes the chain stale."""
+    """Note a value. If a stage nearer to the evaluation has another one, the chain is stale."""
     if kept.setdefault(key, value) != value:
         found.stale.append(f"{stage} had another {key} than a later stage.")
 

@@ -124,7 +124,7 @@ def text_accuracy(texts: Iterable[str], truths: Iterable[str]) -> dict[str, floa
 
 
 def prompt_scores(root: Path, dataset: str, descriptions: str, outfits: str) -> dict[str, dict[str, float]]:
-    """Accuracy of the texts: `descriptions`, one an image as the describer gave it; `outfits`, one a clothes
+    """Accuracy of the texts: `descriptions`, one per image as the describer gave it; `outfits`, one per clothes
     ID."""
     truth = pd.read_parquet(root / "data" / dataset / "truth" / "outfits.parquet").set_index("clothes")["prompt"]
     sources = {

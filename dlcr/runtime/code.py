@@ -27,7 +27,7 @@ _WITHOUT = {
     for name in ("code", "earlier", "executor", "files", "jobs", "progress", "resume", "stage", "store", "timing")
 }
 
-# Packages that are installed under another name than that of their import.
+# Packages whose name in pip differs from the name that is imported.
 _INSTALLED_AS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 
 
@@ -49,7 +49,7 @@ class _Source(NamedTuple):
 def code_of(*functions: Callable) -> str:
     """A hash, 16 hex digits, of all code that functions (or functools.partial of them) use.
 
-    Kept for the process: code that changes while it runs is not what runs.
+    Computed once per process: edits made while it runs do not count, as the old code runs on.
     """
     starts = []
     for function in functions:

@@ -11,7 +11,7 @@ LINE_SECONDS = 10.0
 
 
 class _Lines:
-    """Progress for logs: a line every LINE_SECONDS and one at the end."""
+    """Progress for logs: one line every LINE_SECONDS and one at the end."""
 
     def __init__(self, total: int | None, desc: str, unit: str) -> None:
         self.total, self.desc, self.unit = total, desc, unit

@@ -5,7 +5,7 @@ stage asks with `take` before it works and hands in with `put` after: an interru
 only what is missing.
 
 Libraries make files, too: where a container image is recorded for the stage (DLCR_IMAGE, which containers/run sets),
-entries and checkpoints are those of this image, and another image finds nothing of them.
+entries and work folders are those of this image, and another image finds nothing of them.
 """
 
 import errno
@@ -28,8 +28,9 @@ def state_root() -> Path:
     return Path(os.environ.get("DVC_ROOT") or Path.cwd()) / ".dlcr"
 
 
-def checkpoint_dir(key: str) -> Path:
-    """Return the folder in which the run `key` keeps its checkpoints; not made by this call."""
+def work_folder(key: str) -> Path:
+    """Return the folder in which the work `key` keeps what it continues from when it is started again, like the
+    checkpoints of a training. This call does not make it."""
     return state_root() / "checkpoints" / _of_image(key)
 
 

@@ -96,7 +96,7 @@ def _cost(stage: str, here: dict, seconds: float | None) -> dict[str, float]:
         return {}
     if here["gpu"] is None:
         return {"core_hours": seconds * here["threads"] / 3600}
-    # only training takes several GPUs, one a process
+    # only training takes several GPUs, one per process
     gpus = min(_cuda().device_count(), int(os.environ.get("DLCR_PROCESSES") or 1)) if stage == "train" else 1
     return {"gpu_hours": seconds * gpus / 3600}
 

@@ -173,7 +173,7 @@ def check_classes(model: str, folder: Path, kind: Kind) -> None:
 
 
 def choose_variants(model: str, names: Collection[str], kind: Kind) -> dict[str, str]:
-    """For each part the first variant of which `names` has the weights as safetensors, in one file or in several."""
+    """For each part the first variant whose weights are in `names` as safetensors, in one file or several."""
     variants = {}
     for part in kind.parts:
         there = [variant for variant in kind.variants if _weights(part, variant, names)]

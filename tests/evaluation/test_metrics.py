@@ -1,4 +1,4 @@
-"""`evaluate` against loops that spell out PAPER.md's protocols, and against scikit-learn."""
+"""`evaluate` against loops that spell out the datasets' protocols (Sec. 4), and against scikit-learn."""
 
 import tracemalloc
 

@@ -94,7 +94,7 @@ def test_vc_clothes_leaves_out_the_camera_alone():
 
 
 def test_every_setting_on_every_kind_of_dataset_is_the_definition():
-    """Rows, labels and metrics together, on random manifests, against the protocols of PAPER.md in plain words."""
+    """Rows, labels and metrics together, on random manifests, against the datasets' protocols in plain words."""
     rng = np.random.default_rng(3)
     for reader in ("prcc", "ltcc", "vc-clothes", "last", "ccvid"):
         for _ in range(20):

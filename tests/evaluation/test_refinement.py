@@ -45,7 +45,7 @@ def votes(feature, features, kept, subjects, m):
 
 
 def algorithm_1(query, variants, gallery, labels, gallery_labels, m, setting, present):
-    """PAPER.md, Algorithm 1, a query at a time: a list of (subject, score), best first."""
+    """Algorithm 1 (Sec. 3.2.2), one query at a time: a list of (subject, score), best first."""
     results = []
     for i in range(len(query)):
         kept = [j for j in range(len(gallery)) if not is_junk(labels, gallery_labels, i, j, setting)]

@@ -1,9 +1,10 @@
-"""The tiny pipeline and a small dataset for it, made once."""
+"""The tiny pipeline and a small dataset for it, made once; and a packed PRCC for each test of the released strips."""
 
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from strips import pack_prcc
 from tiny import draw_pictures, save_random_pipeline
 
 from dlcr.data import IMAGE_SCHEMA, MASK_SCHEMA, encode_png, write_shard
@@ -36,3 +37,8 @@ def tiny_dataset(tmp_path_factory) -> Path:
     table = {"image_id": ids, "subject": ["1", "1", "1", "2", "2", "2"], "clothes": ["1-1"] * 3 + ["2-1"] * 3}
     pd.DataFrame(table).to_parquet(folder / "manifest.parquet")
     return folder
+
+
+@pytest.fixture
+def packed(tmp_path: Path) -> Path:
+    return pack_prcc(tmp_path)

@@ -15,7 +15,7 @@ from dlcr.inpainting.discriminator import (
     LEAST_SIGNAL,
     PREDICTIONS,
     Discriminator,
-    guidance,
+    discriminator_guidance,
     load_discriminator,
     save_discriminator,
     scores,
@@ -74,7 +74,7 @@ def same_weights(first: nn.Module, second: nn.Module) -> bool:
 @pytest.mark.parametrize("time", [201, 640, 999])
 def test_guidance_is_the_formula_with_the_gradient_of_finite_differences(time):
     network, latents, weight = random_discriminator().double(), noise(2, 4, 6, 3).double(), 1.7
-    found = guidance(network, latents, time, ALPHAS[time], weight)
+    found = discriminator_guidance(network, latents, time, ALPHAS[time], weight)
     signal, step, times = ALPHAS[time].double(), 1e-5, torch.full((2,), time)
 
     def log_odds(point: torch.Tensor) -> torch.Tensor:
@@ -94,7 +94,7 @@ def test_guidance_is_the_formula_with_the_gradient_of_finite_differences(time):
 @given(st.integers(201, 999), st.floats(-2, 2))
 def test_a_perfect_discriminator_turns_the_prediction_for_generated_data_into_that_for_real_data(time, value):
     latents, signal = torch.full((1, 1, 1, 1), value, dtype=torch.float64), float(ALPHAS[time])
-    guided = predicted_noise(latents, signal, -1) + guidance(Exact(), latents, time, signal)
+    guided = predicted_noise(latents, signal, -1) + discriminator_guidance(Exact(), latents, time, signal)
     assert torch.allclose(guided, predicted_noise(latents, signal, 1), atol=1e-6)
 
 
@@ -113,7 +113,7 @@ def test_a_velocity_is_corrected_to_the_same_step_as_a_noise(kind):
         velocity = (predicted - (1 - signal).sqrt() * latents) / signal.sqrt()
         output = predicted if prediction == "epsilon" else velocity
         if network is not None:
-            output = output + guidance(network, latents, time, signal, weight)
+            output = output + discriminator_guidance(network, latents, time, signal, weight)
         return scheduler.step(output, time, latents, return_dict=False)[0]
 
     from_noise, from_velocity = (step(name, random_discriminator(4, name)) for name in PREDICTIONS)
@@ -147,7 +147,7 @@ def sample_guided(network: nn.Module | None, prediction: str = "epsilon") -> tor
             if prediction == "v_prediction":
                 predicted = (predicted - (1 - signal).sqrt() * latents) / signal.sqrt()
             if network is not None:
-                predicted = predicted + guidance(network, latents, time, signal)
+                predicted = predicted + discriminator_guidance(network, latents, time, signal)
             latents = scheduler.step(predicted, time, latents, return_dict=False)[0]
     return latents
 
@@ -196,7 +196,7 @@ def test_guidance_is_zero_outside_of_its_times_and_where_nearly_all_is_noise():
     network, latents = random_discriminator(), noise(1, 4, 8, 4)
 
     def given_at(time: int, signal: float = 0.5, times: tuple[int, int] = (200, 1000)) -> bool:
-        correction = guidance(network, latents, torch.tensor(time), signal, times=times)
+        correction = discriminator_guidance(network, latents, torch.tensor(time), signal, times=times)
         assert correction.shape == latents.shape
         return bool(correction.any())
 
@@ -213,23 +213,23 @@ def test_the_gradient_is_zero_where_the_probability_is_clipped():
     logits = network(latents, torch.full((3,), 500))
     clipped = (torch.sigmoid(logits.double()) > 1 - 1e-5).tolist()
     assert sorted(clipped) == [False, True, True]
-    correction = guidance(network, latents, 500, 0.4)
+    correction = discriminator_guidance(network, latents, 500, 0.4)
     assert [not row.any() for row in correction] == clipped
     with torch.no_grad():
         network.readout.bias -= 3 * CLIP
-    assert not guidance(network, latents, 500, 0.4).any()
+    assert not discriminator_guidance(network, latents, 500, 0.4).any()
 
 
 def test_a_row_depends_on_no_other_and_the_network_and_latents_stay_as_they_are():
     network, latents = random_discriminator(), noise(5, 4, 7, 3)
     with torch.no_grad():
-        together = guidance(network, latents, 500, 0.4)
-    alone = torch.cat([guidance(network, row[None], 500, 0.4) for row in latents])
+        together = discriminator_guidance(network, latents, 500, 0.4)
+    alone = torch.cat([discriminator_guidance(network, row[None], 500, 0.4) for row in latents])
     assert torch.allclose(together, alone, rtol=1e-4, atol=1e-7)
     assert together.dtype == torch.float32
     assert not together.requires_grad
     assert not latents.requires_grad
-    assert torch.allclose(guidance(network, latents, 500, 0.4, weight=-2.0), -2 * together)
+    assert torch.allclose(discriminator_guidance(network, latents, 500, 0.4, weight=-2.0), -2 * together)
 
 
 @pytest.mark.parametrize("size", [(96, 32), (24, 12), (5, 3), (1, 1)])
@@ -329,7 +329,10 @@ def test_another_pipeline_is_refused(tiny_model, tmp_path):
         ({"num_train_timesteps": 500}, "num_train_timesteps 1000, not 500$"),
         ({"rescale_betas_zero_snr": False}, "rescale_betas_zero_snr True, not False$"),
         ({"prediction_type": "epsilon"}, "prediction_type v_prediction, not epsilon$"),
-        ({"prediction_type": "sample"}, "predicts 'sample', guidance needs one of: epsilon, v_prediction"),
+        (
+            {"prediction_type": "sample"},
+            "predicts 'sample', discriminator guidance needs one of: epsilon, v_prediction",
+        ),
     ]:
         pipeline.scheduler = DDIMScheduler.from_config(schedule, **change)
         with pytest.raises(ValueError, match=message):

@@ -93,7 +93,7 @@ def test_agrees_with_the_pipeline_of_diffusers(tiny_model):
         guidance=3.0,
         solver="ddim",
     )
-    noise = draw_noise([5], canvas.around.shape[1:])
+    noise = draw_noise([5], canvas.masked_image.shape[1:])
     pixels = torch.from_numpy(images[0]).permute(2, 0, 1)[None].float() / 127.5 - 1
     whole = StableDiffusionInpaintPipeline(
         **vars(pipeline), safety_checker=None, feature_extractor=None, requires_safety_checker=False
@@ -108,7 +108,7 @@ def test_agrees_with_the_pipeline_of_diffusers(tiny_model):
         guidance_scale=3.0,
         latents=noise,
         output_type="latent",
-        masked_image_latents=canvas.around,
+        masked_image_latents=canvas.masked_image,
     ).images
     assert (ours - theirs).abs().max() < 1e-3
 
@@ -188,8 +188,8 @@ def test_out_of_memory_halves_the_batch_and_goes_on(tiny_model, monkeypatch):
     whole, sizes = dlcr.inpainting.expander.sample, []
 
     def sample(pipeline, canvas, *arguments, **keywords):
-        sizes.append(len(canvas.hole))
-        if len(canvas.hole) > 2:
+        sizes.append(len(canvas.mask))
+        if len(canvas.mask) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return whole(pipeline, canvas, *arguments, **keywords)
 

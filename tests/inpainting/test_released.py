@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from strips import pack_prcc, text_of, train_rows, write_strips
+from strips import FIRST, contents, pack_prcc, text_of, train_rows, write_strips
 
 from dlcr.data import encode_png, fingerprint, open_generated, save_manifest, write_shard
 from dlcr.data.shards import GENERATED_SCHEMA, checksum
@@ -19,23 +19,13 @@ from dlcr.inpainting import released
 from dlcr.inpainting.released import ImportCounts, import_released
 from dlcr.reid.samples import load_samples
 
-FIRST = "rgb/train/001/A_cropped_rgb001"
 OTHER = "rgb/train/002/A_cropped_rgb001"
-
-
-@pytest.fixture
-def packed(tmp_path: Path) -> Path:
-    return pack_prcc(tmp_path)
 
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(released, "BLOCK", 2)
     monkeypatch.setattr(released, "WINDOW", 1)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
 def test_each_variant_has_its_own_pixels_and_text(packed: Path, tmp_path: Path, small_blocks: None) -> None:
@@ -105,12 +95,6 @@ def test_a_release_that_is_not_found_or_found_twice(packed: Path, tmp_path: Path
     with pytest.raises(ValueError, match=r"found in several places: \S*two/a/rgb/train, \S*two/b/rgb/train"):
         import_released(tmp_path / "two", packed, tmp_path / "set")
     assert not (tmp_path / "set").exists()
-
-
-def test_a_link_to_the_release_is_one_place(packed: Path, tmp_path: Path) -> None:
-    write_strips(packed, tmp_path / "release" / "real")
-    (tmp_path / "release" / "link").symlink_to("real")
-    assert import_released(tmp_path / "release", packed, tmp_path / "set").made == 3
 
 
 def resized(path: Path, width: int, height: int) -> None:
@@ -286,84 +270,6 @@ def test_an_empty_folder_and_leftovers_of_a_stopped_import_are_filled(packed: Pa
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / ".gitignore").touch()
     assert import_released(tmp_path / "release", packed, tmp_path / "set").made == 3
-
-
-@pytest.mark.parametrize("ending", [".txt", ".png"])
-def test_a_link_out_of_the_release_is_not_followed(packed: Path, tmp_path: Path, ending: str) -> None:
-    """A text file that is a link to a secret of three lines would become prompts."""
-    write_strips(packed, tmp_path / "release")
-    path, secret = tmp_path / "release" / f"{FIRST}{ending}", tmp_path / "secret"
-    path.rename(secret)
-    for target in (secret, Path("../../../../secret"), tmp_path / "detour"):
-        path.unlink(missing_ok=True)
-        (tmp_path / "detour").unlink(missing_ok=True)
-        (tmp_path / "detour").symlink_to(secret)
-        path.symlink_to(target)
-        assert path.read_bytes() == secret.read_bytes()
-        with pytest.raises(
-            ValueError, match=rf"rgb001\{ending} is reached by a link .* to {secret}; .*cp -rL"
-        ) as error:
-            import_released(tmp_path / "release", packed, tmp_path / "set")
-        assert text_of(0, 1) not in str(error.value)
-    assert not (tmp_path / "set").exists()
-
-
-@pytest.mark.parametrize("level", ["", "rgb", "rgb/train", "rgb/train/001"])
-def test_a_folder_that_is_a_link_out_of_the_release_is_not_followed(packed: Path, tmp_path: Path, level: str) -> None:
-    """But the release itself may be a link."""
-    write_strips(packed, tmp_path / "elsewhere")
-    (tmp_path / "release" / level).parent.mkdir(parents=True, exist_ok=True)
-    (tmp_path / "release" / level).symlink_to(tmp_path / "elsewhere" / level)
-    for other in ("002", "003") if level.endswith("001") else ():
-        (tmp_path / "release/rgb/train" / other).mkdir()
-    if not level:
-        assert import_released(tmp_path / "release", packed, tmp_path / "set").missing == 0
-        return
-    with pytest.raises(ValueError, match=r"link that leads out of the release, to .*/elsewhere/rgb"):
-        import_released(tmp_path / "release", packed, tmp_path / "set", allow_missing=True)
-    assert not (tmp_path / "set").exists()
-
-
-def test_links_within_the_release_are_followed(packed: Path, tmp_path: Path) -> None:
-    write_strips(packed, tmp_path / "release")
-    import_released(tmp_path / "release", packed, tmp_path / "plain")
-    path = tmp_path / "release" / f"{FIRST}.txt"
-    path.rename(tmp_path / "release" / "text")
-    path.symlink_to("../../../text")
-    (tmp_path / "release" / "rgb").rename(tmp_path / "release" / ".strips")
-    (tmp_path / "release" / "rgb").symlink_to(".strips")
-    import_released(tmp_path / "release", packed, tmp_path / "set")
-    assert contents(tmp_path / "set") == contents(tmp_path / "plain")
-
-
-def test_a_snapshot_in_the_hubs_cache_is_a_release(packed: Path, tmp_path: Path) -> None:
-    """All its files are links to the repository's blobs; a blob that is a link, or blobs elsewhere, are refused."""
-    write_strips(packed, tmp_path / "plain")
-    import_released(tmp_path / "plain", packed, tmp_path / "set")
-    repository = tmp_path / "hub" / "datasets--owner--release"
-    (repository / "blobs").mkdir(parents=True)
-    snapshot = repository / "snapshots" / ("0" * 40)
-    for number, file in enumerate(sorted(file for file in (tmp_path / "plain").rglob("*") if file.is_file())):
-        path = snapshot / "PRCC" / file.relative_to(tmp_path / "plain")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        (repository / "blobs" / f"{number:040}").write_bytes(file.read_bytes())
-        path.symlink_to(Path(*[".."] * len(path.parent.relative_to(repository).parts), "blobs", f"{number:040}"))
-    for release in (snapshot, snapshot / "PRCC"):
-        import_released(release, packed, tmp_path / "again")
-        assert contents(tmp_path / "again") == contents(tmp_path / "set")
-    (repository / "blobs").rename(tmp_path / "blobs")
-    (repository / "blobs").symlink_to(tmp_path / "blobs")
-    with pytest.raises(ValueError, match=r"link that leads out of the release, to .*/blobs/0000"):
-        import_released(snapshot, packed, tmp_path / "again")
-
-
-def test_a_link_in_a_circle_is_a_missing_text(packed: Path, tmp_path: Path) -> None:
-    write_strips(packed, tmp_path / "release")
-    path = tmp_path / "release" / f"{FIRST}.txt"
-    path.unlink()
-    path.symlink_to(path.name)
-    with pytest.raises(ValueError, match=r"its text A_cropped_rgb001\.txt is not in the release"):
-        import_released(tmp_path / "release", packed, tmp_path / "set")
 
 
 def test_a_strip_with_right_checksums_that_does_not_decode_is_named(packed: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The trunk's recipe end to end on a few scenes."""
+"""The backbone's recipe end to end on a few scenes."""
 
 import torch
 

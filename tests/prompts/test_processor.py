@@ -13,7 +13,7 @@ from transformers import AutoConfig
 from dlcr.prompts import load_describer
 from dlcr.prompts.describer import model_inputs
 from dlcr.prompts.processor import load_processor, margin_colour, pad_to_square
-from dlcr.runtime.checkpoint import find_checkpoint
+from dlcr.runtime.networks import find_pretrained
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +26,8 @@ def folders(tmp_path_factory):
 
 
 def processor_of(model):
-    checkpoint = find_checkpoint(model)
-    return load_processor(model, checkpoint, AutoConfig.from_pretrained(checkpoint.location, **checkpoint.arguments()))
+    pretrained = find_pretrained(model)
+    return load_processor(model, pretrained, AutoConfig.from_pretrained(pretrained.location, **pretrained.arguments()))
 
 
 def person() -> np.ndarray:

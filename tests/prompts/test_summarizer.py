@@ -58,7 +58,7 @@ def folder(tmp_path_factory):
         max_position_embeddings=256,
     )
     model = LlamaForCausalLM(config).half()
-    model.generation_config.update(do_sample=True, temperature=0.01, top_p=0.01)  # a checkpoint's own taste is ignored
+    model.generation_config.update(do_sample=True, temperature=0.01, top_p=0.01)  # a model's own taste is ignored
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

@@ -67,7 +67,7 @@ def make_pipeline(root: Path, params: Params, missing: tuple[str, ...] = ()) -> 
 
 
 def make_data(root: Path, dataset: str) -> pd.DataFrame:
-    """Images, masks, label maps and outfit truth; a person is a column of six stripes, one a label."""
+    """Images, masks, label maps and outfit truth; a person is a column of six stripes, one per label."""
     rows, images, labels = [], {}, {}
     for split in ("train", "query", "gallery"):
         for subject in range(SUBJECTS):
@@ -275,7 +275,7 @@ def make_votes(folder: Path, ids: list[str], gallery: pd.DataFrame, variants: in
 
 
 def make_features(folder: Path, images: pd.DataFrame) -> None:
-    """Normalised features [8] of five subjects' queries and gallery images, around a point a subject."""
+    """Normalised features [8] of five subjects' queries and gallery images, around one point per subject."""
     kept = images[images["subject"].isin(sorted(images["subject"].unique())[:5])].reset_index(drop=True)
     centres = {
         subject: np.random.default_rng(number).normal(size=8) for number, subject in enumerate(kept["subject"].unique())

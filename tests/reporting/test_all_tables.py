@@ -137,7 +137,7 @@ def test_datasets_count_what_training_can_use(
 ) -> None:
     row = tables["t1"].view.set_index("Dataset").loc["minicc"]
     found = [str(row[f"This run {name}"]) for name in ("training images", "generated images", "queries")]
-    assert found == ["24", "72", "24"]  # of four variants an image the last was not made
+    assert found == ["24", "72", "24"]  # of four variants per image the last was not made
     assert row["Redistribution"] == "yes"
     assert tables["t1"].view.set_index("Dataset").loc["PRCC", "This run queries"] == Cell("–")
     none = make_tables(root, with_report(params, datasets={"minicc": "none"}), results, NO_TIMINGS)["t1"].view

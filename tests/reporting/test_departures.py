@@ -22,7 +22,7 @@ def test_profile_prcc_differs_in_parser_and_seeds_alone(repository: Path) -> Non
 
 
 def test_numbers_name_where_they_stand(repository: Path) -> None:
-    """The inpainting settings stand in Sec. 16; the paper has neither the guidance nor the temperature."""
+    """The inpainting settings stand in Sec. 16; the paper has neither the guidance scale nor the temperature."""
     paper = {name: row["paper"] for name, row in settings(repository, "prcc").items()}
     assert paper["denoising steps"] == "50 (Sec. 16)"
     assert paper["generated size"] == "768 x 256 (Sec. 16)"

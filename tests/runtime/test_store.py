@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlcr.runtime.files import write_text
-from dlcr.runtime.store import Store, checkpoint_dir, key_of
+from dlcr.runtime.store import Store, key_of, work_folder
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
@@ -60,12 +60,12 @@ def test_another_image_finds_nothing(store: Store, tmp_path: Path, monkeypatch: 
         assert not store.take("key", tmp_path / "taken")
         store.put("key", _file(tmp_path / f"made-{len(places)}", f"made in {image}"))
         assert store.take("key", tmp_path / "taken")
-        places.add(checkpoint_dir("key"))
+        places.add(work_folder("key"))
     assert len(places) == 3
     monkeypatch.delenv("DLCR_IMAGE")
     assert store.take("key", tmp_path / "taken")
     assert (tmp_path / "taken").read_text() == "made in None"
-    assert checkpoint_dir("key").name == "key"
+    assert work_folder("key").name == "key"
 
 
 def test_default_root_is_the_main_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +73,7 @@ def test_default_root_is_the_main_repository(tmp_path: Path, monkeypatch: pytest
     assert Store().root == tmp_path / ".dlcr" / "store"
     monkeypatch.setenv("DVC_ROOT", "/elsewhere")
     assert Store().root == Path("/elsewhere/.dlcr/store")
-    assert checkpoint_dir("abc") == Path("/elsewhere/.dlcr/checkpoints/abc")
+    assert work_folder("abc") == Path("/elsewhere/.dlcr/checkpoints/abc")
 
 
 def test_take_gives_what_was_put(store: Store, tmp_path: Path) -> None:

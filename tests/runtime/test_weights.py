@@ -11,7 +11,7 @@ from hubs import commit_of, file_names, publish, serve
 from huggingface_hub import constants
 from safetensors.torch import save_file
 
-from dlcr.runtime.checkpoint import Checkpoint, find_checkpoint
+from dlcr.runtime.networks import Pretrained, find_pretrained
 from dlcr.runtime.weights import NETWORK, PIPELINE, UNUSED, NotDownloaded, download_command, find_model
 
 PLAIN, HALF = dict.fromkeys(PIPELINE.parts, ""), dict.fromkeys(PIPELINE.parts, "fp16")
@@ -109,10 +109,10 @@ def test_a_network_is_its_configuration_and_weights(origin: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"a: no model\.safetensors, only adapter_model\.safetensors, model\."):
         find_model(str(folder), NETWORK)
     make_sharded(folder, "model", count=2)
-    assert find_checkpoint(str(folder)) == Checkpoint(str(folder), {"model": ""})
+    assert find_pretrained(str(folder)) == Pretrained(str(folder), {"model": ""})
     (folder / "model-00001-of-00002.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match=r"a: no model-00001-of-00002\.safetensors"):
-        find_checkpoint(str(folder))
+        find_pretrained(str(folder))
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_other_pipelines_are_refused(origin: Path, changed: dict) -> None:
 def test_a_name_needs_a_revision() -> None:
     for name in ("owner/name", "owner/name@", "models/mini/nothing", "nothing@abc", "../a/b@c", "/a/b@c"):
         with pytest.raises(FileNotFoundError, match="owner/name@revision"):
-            find_checkpoint(name)
+            find_pretrained(name)
 
 
 @pytest.mark.parametrize("tree", [True, False])
@@ -177,7 +177,7 @@ def test_what_the_advice_downloads_is_enough(origin: Path, tree: bool, exclude: 
     snapshot = publish(origin, "owner/name", origin.parent / "cache", exclude, tree)
     for revision in ("main", commit_of("owner/name")):
         assert find_model(f"owner/name@{revision}", PIPELINE) == (snapshot, HALF)
-    assert find_checkpoint("owner/name@main", PIPELINE) == Checkpoint(str(snapshot), HALF)
+    assert find_pretrained("owner/name@main", PIPELINE) == Pretrained(str(snapshot), HALF)
     with pytest.raises(NotDownloaded, match=r"owner/name@v1: not in the cache$"):
         find_model("owner/name@v1", PIPELINE)
 
@@ -197,7 +197,7 @@ def test_an_interrupted_download_is_noticed(origin: Path) -> None:
     with pytest.raises(NotDownloaded, match=r"main: not in the cache: tokenizer/vocab\.json and 1 more$"):
         find_model("owner/name@main", PIPELINE)
     with pytest.raises(FileNotFoundError, match="1 more, and HF_HUB_OFFLINE is set; download it first: hf d"):
-        find_checkpoint("owner/name@main", PIPELINE)
+        find_pretrained("owner/name@main", PIPELINE)
     publish(origin, "owner/name", origin.parent / "cache", PIPELINE.unused)
     assert find_model("owner/name@main", PIPELINE)[1] == HALF | {"unet/diffusion_pytorch_model": ""}
 
@@ -222,11 +222,11 @@ def test_a_safety_checker_alone_is_no_model(origin: Path) -> None:
 
 SCRIPT = """
 import json, sys
-from dlcr.runtime.checkpoint import find_checkpoint
+from dlcr.runtime.networks import find_pretrained
 from dlcr.runtime.weights import NETWORK, PIPELINE
 for name in sys.argv[1:]:
     try:
-        found = find_checkpoint(name, NETWORK if "network" in name else PIPELINE)
+        found = find_pretrained(name, NETWORK if "network" in name else PIPELINE)
         print(json.dumps([found.location, dict(found.variants)]))
     except (FileNotFoundError, ValueError) as error:
         print(json.dumps([type(error).__name__, str(error)]))

@@ -21,7 +21,7 @@ _LISTS = ("train", "query", "gallery")
 
 
 def read(root: Path) -> pd.DataFrame:
-    """Return CCVID's manifest, a row a frame. `root` holds `CCVID` or is it; image_ids start there.
+    """Return CCVID's manifest, one row per frame. `root` holds `CCVID` or is it; image_ids start there.
 
     Tracklets are named as in the lists; clothes IDs are <subject>-<clothes>. Raises ValueError for a missing list, for
     all lines and files together that don't fit the layout (with their numbers and names), and for a tracklet that is

@@ -64,7 +64,7 @@ def _check_header(path: Path, names: list[str]) -> None:
 
 
 def _complaints(row: dict, root: Path) -> list[str]:
-    """Return what is wrong with a row, a line for each column."""
+    """Return what is wrong with a row, one line per column."""
     complaints = []
     if "beyond" in row:
         complaints.append(f"columns beyond the last: {row['beyond']!r}, expected as many as the header has")

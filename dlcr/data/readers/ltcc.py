@@ -1,4 +1,4 @@
-"""LTCC (Qian et al., 2020): 12 cameras, several outfits a person. It may not be redistributed.
+"""LTCC (Qian et al., 2020): 12 cameras, several outfits per person. It may not be redistributed.
 
 LTCC_ReID/{train,query,test}/<subject>_<clothes>_c<camera>_<frame>.png; the gallery is `test`.
 """

@@ -1,4 +1,4 @@
-"""VC-Clothes (Wan et al., 2020), rendered: four cameras, of which 2 and 3 show the same clothes, 3 and 4 others.
+"""VC-Clothes (Wan et al., 2020), rendered: four cameras. Cameras 2 and 3 show the same clothes, 3 and 4 different ones.
 
 VC-Clothes/{train,query,gallery}/<subject>-<camera>-<clothes>-<number>.jpg
 """

@@ -123,7 +123,7 @@ def register_model(name: str, **defaults: object) -> Callable[[Factory], Factory
 
 
 def load_code(path: str | None) -> None:
-    """Run a Python file of one's own that registers a model; once, however many copies of it are asked for.
+    """Run your own Python file that registers a model, once, even if several copies of it are asked for.
 
     None is for the models of this package. Raises FileNotFoundError naming the file, ValueError saying what is wrong
     in it.

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dlcr.reid.models.torchvision_names import has_torchvision_names, load_torchvision, read_weights, tensor_names
-from dlcr.runtime.checkpoint import Checkpoint, check_network, find_checkpoint, loading
+from dlcr.runtime.networks import Pretrained, check_network, find_pretrained, loading
 
 if TYPE_CHECKING:
     from transformers import ResNetModel
@@ -110,11 +110,11 @@ def _load(weights: str | None, shape: dict[str, object]) -> ResNetModel:
     file = Path(weights)
     if file.is_file():
         return _from_torchvision(file, shape)
-    checkpoint = find_checkpoint(weights)
-    file = Path(checkpoint.location) / WEIGHTS_FILE
+    pretrained = find_pretrained(weights)
+    file = Path(pretrained.location) / WEIGHTS_FILE
     if has_torchvision_names(tensor_names(file)):
         return _from_torchvision(file, shape)
-    return _from_transformers(weights, checkpoint, shape)
+    return _from_transformers(weights, pretrained, shape)
 
 
 def _random(shape: dict[str, object]) -> ResNetModel:
@@ -135,22 +135,22 @@ def _from_torchvision(file: Path, shape: dict[str, object]) -> ResNetModel:
     return resnet
 
 
-def _from_transformers(weights: str, checkpoint: Checkpoint, shape: dict[str, object]) -> ResNetModel:
+def _from_transformers(weights: str, pretrained: Pretrained, shape: dict[str, object]) -> ResNetModel:
     from transformers import ResNetConfig, ResNetModel
 
     with loading(weights):
-        config = ResNetConfig.from_pretrained(checkpoint.location, **checkpoint.arguments())
+        config = ResNetConfig.from_pretrained(pretrained.location, **pretrained.arguments())
     for key, expected in shape.items():
         found = getattr(config, key)
         if found != expected:
             raise ValueError(f"weights {weights!r}: another backbone: {key} is {found!r}, not {expected!r}")
     with loading(weights):
         resnet, report = ResNetModel.from_pretrained(
-            checkpoint.location,
+            pretrained.location,
             use_safetensors=True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # check_network names them
-            **checkpoint.arguments(),
+            **pretrained.arguments(),
         )
     check_network(weights, resnet, report | {"unexpected_keys": set(report["unexpected_keys"]) - CLASSIFIER})
     return resnet.float()

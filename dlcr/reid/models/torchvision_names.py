@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from dlcr.runtime.checkpoint import check_network
+from dlcr.runtime.networks import check_network
 
 if TYPE_CHECKING:
     from transformers import ResNetModel

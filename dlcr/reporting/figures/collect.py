@@ -41,7 +41,7 @@ def pictures(
     Args:
         root: the repository's root, in which data/, masks/, generated/ and runs/ lie.
         results: by name of the evaluation.
-        tables: of which a1 and a8 are drawn.
+        tables: a1 and a8 are drawn.
         histories: by run, or RUN/ABLATION: its losses, with columns epoch and identity.
 
     Raises ValueError or OSError naming an input that is damaged.
@@ -93,5 +93,5 @@ def plot_data(
 
 
 def _by_mode(plan: pd.DataFrame) -> pd.DataFrame:
-    """The variants in use, a row an epoch and a column a mode, which is how `dvc plots` tells lines apart."""
+    """The variants in use, one row per epoch and one column per mode, which is how `dvc plots` tells lines apart."""
     return plan.pivot_table(index="epoch", columns="mode", values="variants").reset_index()

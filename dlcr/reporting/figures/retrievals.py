@@ -15,7 +15,7 @@ BLOCK = QUERY + TOP * (WIDTH + GAP)
 
 
 def retrievals(lines: Sequence[Retrieval], counts: Mapping[str, int]) -> Picture | None:
-    """Blocks of a query with the best gallery images of DLCR above the baseline's, a band a category; None without
+    """Blocks of a query with the best gallery images of DLCR above the baseline's, one band per category; None without
     lines.
 
     counts: as from `sheets.retrieval_counts`. Right ones have a solid green frame and a tick, wrong ones a dashed red

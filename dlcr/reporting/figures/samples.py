@@ -13,7 +13,7 @@ GAP, TEXT = 0.2, 0.75
 
 
 def samples(lines: Sequence[Sample], generated: str) -> Picture | None:
-    """Original, mask, and variants with their prompts underneath, a line an image; None without lines."""
+    """Original, mask, and variants with their prompts underneath, one line per image; None without lines."""
     if not lines:
         return None
     columns = 2 + max(len(line.variants) for line in lines)

@@ -94,7 +94,7 @@ def write(figure: Figure, left: float, top: float, text: str, **kwargs) -> None:
 
 
 def short_lines(text: str, width: int = 16) -> str:
-    """A model's text, items divided by `|`, as at most five lines of `width` characters, two an item."""
+    """A model's text, items divided by `|`, as at most five lines of `width` characters, two per item."""
     items = [" ".join(item.split()) for item in text.split("|")]
     lines = [line for item in items for line in textwrap.wrap(item, width, max_lines=2, placeholder="…") if item]
     return "\n".join(lines[:5])

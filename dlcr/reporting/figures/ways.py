@@ -13,7 +13,7 @@ GAP, BETWEEN, TEXT, HEAD = 0.08, 0.28, 0.5, 0.35
 
 
 def ways(lines: Sequence[Expansion]) -> Picture | None:
-    """Original and its variants by each way, a line an image, with the outfits underneath; None without lines."""
+    """Original and its variants by each way, one line per image, with the outfits underneath; None without lines."""
     if not lines:
         return None
     count = len(lines[0].prompts)

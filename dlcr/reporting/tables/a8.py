@@ -1,4 +1,4 @@
-"""Figure A8: scores over `k`, the number of generated variants an image, rising; 0 is the baseline.
+"""Figure A8: scores over `k`, the number of generated variants per image, rising; 0 is the baseline.
 
 The paper shows a curve and gives no numbers.
 """

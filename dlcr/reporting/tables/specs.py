@@ -63,7 +63,7 @@ class Spec:
         place: where it stands among the tables; they are sorted by it.
         group: its heading on the page, one of `page.GROUPS`; "" for what has a section of its own.
         folder: `timings` for what differs between runs of the same bytes.
-        lines: its lines, of which rows of params.yaml are some; None for a table that is not filled there.
+        lines: its lines, some of them rows of params.yaml; None for a table that params.yaml does not fill.
         keys: what keys its rows may have, in words, where the profile chooses them. more_keys: of rows that other
             tables show.
         headings: the columns that say what a row is, and how they are called. columns: all that come before the scores,

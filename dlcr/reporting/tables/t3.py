@@ -1,7 +1,7 @@
 """Tables 3 and A2: each model's baseline, trained with generated data (stage 1), and with progressive learning and
 refinement too (stage 1 + 2, Sec. 10).
 
-Three lines a model, the paper's models first; differences are to the model's baseline.
+Three lines per model, the paper's models first; differences are to the model's baseline.
 """
 
 from dlcr.params import Params, training_modes

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     import torch
 
 COMPUTED = re.compile(r"(^|\.)(position_ids|inv_freq|masked_bias|num_batches_tracked)$")
-"""Tensors that older checkpoints hold although a model computes or counts them itself."""
+"""Tensors that older files hold although a model computes or counts them itself."""
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class Pretrained:
     """A model's folder, its own or that of a hub's cache, and of each part the variant of its weights ("": plain)."""
 
     location: str
@@ -39,13 +39,13 @@ class Checkpoint:
         On a GPU the weights keep the type they were saved in; on a CPU they become float32, which is exact
         and as fast.
         """
-        import torch  # here and below: whoever only asks for fingerprints does not wait for it
+        import torch  # here and below: callers that need fingerprints alone do not wait for it
 
         dtype = "auto" if torch.cuda.is_available() else torch.float32
         return {**self.arguments(), "use_safetensors": True, "dtype": dtype}
 
 
-def find_checkpoint(model: str, kind: Kind = NETWORK) -> Checkpoint:
+def find_pretrained(model: str, kind: Kind = NETWORK) -> Pretrained:
     """A model's files, all of them, before anything is loaded: those of a hub are downloaded where they are missing.
 
     model: a folder or `owner/name@revision`. Raises FileNotFoundError for a folder that is missing or lacks a file, for
@@ -57,16 +57,16 @@ def find_checkpoint(model: str, kind: Kind = NETWORK) -> Checkpoint:
     except NotDownloaded as error:
         command = download_command(model, kind)
         raise FileNotFoundError(f"{error}, and HF_HUB_OFFLINE is set; download it first: {command}") from None
-    return Checkpoint(str(folder), variants)
+    return Pretrained(str(folder), variants)
 
 
-def load_network(kind: type, model: str, checkpoint: Checkpoint, **arguments: object) -> torch.nn.Module:
-    """A network of transformers in evaluation mode, on the GPU if there is one, with every weight from the checkpoint.
+def load_network(kind: type, model: str, pretrained: Pretrained, **arguments: object) -> torch.nn.Module:
+    """A network of transformers in evaluation mode, on the GPU if there is one, every weight of it read from its files.
 
-    kind: a class with transformers' `from_pretrained`; arguments: what it takes besides `Checkpoint.weights()`. Raises
+    kind: a class with transformers' `from_pretrained`; arguments: what it takes besides `Pretrained.weights()`. Raises
     what `loading` and `check_network` raise.
     """
-    return load_checked(kind, model, checkpoint.location, **checkpoint.weights(), **arguments)
+    return load_checked(kind, model, pretrained.location, **pretrained.weights(), **arguments)
 
 
 def load_checked(kind: type, model: str, folder: str | Path, **arguments: object) -> torch.nn.Module:
@@ -94,7 +94,7 @@ def _no_warning(record: logging.LogRecord) -> bool:
 
 
 def check_network(model: str, network: torch.nn.Module, report: Mapping[str, Collection]) -> None:
-    """Refuses a network whose weights are not all its checkpoint's, or not numbers: it would run all the same.
+    """Refuses a network whose weights are not all from its files, or not numbers: it would run all the same.
 
     report: the loading report of transformers and diffusers: names of tensors under missing_keys (which stay random),
     unexpected_keys (which no part of the network takes) and mismatched_keys (of another shape). Raises ValueError that

@@ -1,4 +1,4 @@
-"""Loading a network: every weight is its checkpoint's, or one clear error says what is wrong."""
+"""Loading a network: every weight comes from its files, or one clear error says what is wrong."""
 
 import logging
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, LlamaConfig, LlamaForCausalLM
 
-from dlcr.runtime.checkpoint import Checkpoint, check_network, find_checkpoint, load_network
+from dlcr.runtime.networks import Pretrained, check_network, find_pretrained, load_network
 from dlcr.runtime.weights import loading
 
 SIZES = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def load(folder: Path) -> torch.nn.Module:
-    return load_network(LlamaForCausalLM, str(folder), find_checkpoint(str(folder)))
+    return load_network(LlamaForCausalLM, str(folder), find_pretrained(str(folder)))
 
 
 def change(folder: Path, edit: Callable[[dict[str, torch.Tensor]], object]) -> None:
@@ -69,10 +69,10 @@ def test_other_weights_are_refused(
     assert not caplog.records  # the library's own table of what is missing
 
 
-def test_what_older_checkpoints_hold_besides_is_no_reason_to_refuse(tmp_path: Path) -> None:
+def test_what_older_files_hold_besides_is_no_reason_to_refuse(tmp_path: Path) -> None:
     CLIPTextModel(CLIPTextConfig(vocab_size=32, max_position_embeddings=8, **SIZES)).save_pretrained(tmp_path)
     change(tmp_path, lambda tensors: tensors.update({"text_model.embeddings.position_ids": torch.arange(8)[None]}))
-    load_network(CLIPTextModel, str(tmp_path), find_checkpoint(str(tmp_path)))
+    load_network(CLIPTextModel, str(tmp_path), find_pretrained(str(tmp_path)))
 
 
 def test_a_report_of_diffusers_names_shapes_too() -> None:
@@ -119,6 +119,6 @@ def test_the_libraries_may_speak_again_afterwards(folder: Path) -> None:
 
 
 def test_no_code_from_a_repository() -> None:
-    checkpoint = Checkpoint("folder")
-    assert checkpoint.weights()["use_safetensors"] is True
-    assert checkpoint.arguments() == {"trust_remote_code": False}
+    pretrained = Pretrained("folder")
+    assert pretrained.weights()["use_safetensors"] is True
+    assert pretrained.arguments() == {"trust_remote_code": False}
