@@ -43,7 +43,7 @@ def test_a_stage_takes_the_name_of_its_item_from_dvc(root: Path) -> None:
     "name", ["", "a\n", "a b", "$(touch X)", "-x", "--help", ".", "..", "../x", "a/b", "ä", "A", "@"]
 )
 def test_what_is_no_name_is_refused(root: Path, name: str) -> None:
-    """As dlcr/params.py does, which a command reads too late: arguments and folders come first."""
+    """As dlcr/params does, which a command reads too late: arguments and folders come first."""
     with pytest.raises(ValidationError):
         TypeAdapter(Name).validate_python(name)
     result = run(root, "reid", "echo", "@item", DVC_STAGE=f"train@{name}")

@@ -10,7 +10,7 @@ from dlcr.runtime.code import used_modules
 STAGES = yaml.safe_load((Path(__file__).parents[1] / "dvc.yaml").read_text())["stages"]
 OWN = sorted(name for name in STAGES if not name.startswith("private-"))  # the private ones share their anchors
 # What reads params.yaml, and what is about machines: neither decides about the bytes of a result, but for seeds.
-APART = ("dlcr/__init__.py", "dlcr/params.py", "dlcr/runtime/", "stages/__init__.py")
+APART = ("dlcr/__init__.py", "dlcr/params/", "dlcr/runtime/", "stages/__init__.py")
 SEEDS = "dlcr/runtime/seeds.py"
 # Folders whose modules a stage imports by their names.
 BY_NAME = {"pretrain": "dlcr/pretrain", "inpaint": "dlcr/inpainting/kinds"}

@@ -109,7 +109,7 @@ def test_own_folder_and_prcc(clone: Path) -> None:
     (mine / "manifest.csv").write_text("\n".join(rows))
     params = clone / "params.yaml"
     params.write_text(
-        params.read_text().replace("datasets:\n", "datasets:\n  mine: {reader: folder, source: datasets/mine}\n")
+        params.read_text().replace("\ndatasets:\n", "\ndatasets:\n  mine: {reader: folder, source: datasets/mine}\n")
     )
     command(clone, "dvc", "repro", "prepare@mine")
     assert len(load_manifest(clone / "data" / "mine")) == 4

@@ -3,7 +3,7 @@
     entry_names("dlcr.data.readers")                              # ["ccvid", "folder", ..., "vc-clothes"]
     find_entry("dlcr.data.readers", "vc-clothes", "dataset reader")      # the module vc_clothes
 
-Names are listed without importing the entries, as params.py asks for them at the start of every stage.
+Names are listed without importing the entries, as dlcr.params asks for them at the start of every stage.
 """
 
 from collections.abc import Callable

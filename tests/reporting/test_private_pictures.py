@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 from made_up import make_pipeline, make_set
+from made_up_page import make_page
 from test_figures import histories, tables
-from test_page import make_page
 
 from dlcr.data import load_manifest
 from dlcr.params import Imported, Items, Params, load_params
@@ -23,7 +23,6 @@ SHOWN = {
     "discriminators": "minicc",
     "generated": "inpainting",
     "imported": "released",
-    "queries": "minicc",
     "faces": "minicc",
     "runs": "progressive",
     "evaluations": "baseline",
@@ -112,8 +111,7 @@ def test_an_item_is_private_by_what_it_is_made_from(params: Params) -> None:
         ("outfits", "minicc"),
         ("generated", "inpainting"),
         ("discriminators", "minicc"),  # the samples and their discriminator are made from each other here
-        ("queries", "queries-minicc"),
-        ("queries", "minicc"),
+        ("generated", "queries-minicc"),
         ("runs", "progressive"),
         ("evaluations", "progressive"),
         ("evaluations", "ccfa-progressive"),

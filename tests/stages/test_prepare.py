@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 
 from dlcr.data import load_manifest, open_images
 from dlcr.data.shards import decode_grey
-from dlcr.evaluation import TEST_SPLITS, compared_rows
+from dlcr.evaluation.protocols import TEST_SPLITS, compared_rows
+from dlcr.evaluation.tracklets import compared_tracklets
 from dlcr.minicc import LABELS, benchmark_scenes, outfit_words, render
 from dlcr.params import load_params
 from stages.prepare import app
-from stages.refine_eval import read_test
 
 SIZES = {"train_subjects": 2, "val_subjects": 1, "test_subjects": 2, "images_per_camera": 2, "seed": 0}
 
@@ -109,8 +109,8 @@ def test_real_datasets_under_their_profiles(
     assert result.output.splitlines()[-1].split() == [name, *map(str, row)]
     packed = tmp_path / "data" / name
     assert open_images(packed / "images").ids == load_manifest(packed)["image_id"].tolist()
-    test = read_test(name, load_params().datasets[name].reader)
-    assert list(compared_rows(test.rows, test.reader)) == settings
+    test = compared_tracklets(load_manifest(packed))
+    assert list(compared_rows(test.rows, load_params().datasets[name].reader)) == settings
     assert len(test.frames) == sum(split in TEST_SPLITS for _, _, _, split, _ in LAYOUTS[name][1].values())
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dlcr.inpainting.painters import Block, Chunk, Painter, Sample, all_samples, decode_block, make_sample
-from dlcr.runtime.checkpoint import model_fingerprint
+from dlcr.runtime.networks import model_fingerprint
 
 if TYPE_CHECKING:
     from dlcr.inpainting.diffusion import Canvas

@@ -1,0 +1,91 @@
+"""Typed parameters: the only package that knows params.yaml.
+
+`load_params()` reads the active profile (params.yaml at the repository's root) and checks every key, type and
+reference between sections, so that a stage never meets a half-valid configuration. The profiles under profiles/ are
+complete files of the same shape; `dlcr profile use NAME` makes one the active profile.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from dlcr.params.checks import all_items, problems
+from dlcr.params.items import REFERENCES, Dataset, Evaluation, GeneratedSet, Imported, Items, Run
+from dlcr.params.sections import Geff, MiniCC, Name, Quality, Recipe, Row, Summarize
+from dlcr.params.whole import (
+    Params,
+    evaluation_places,
+    file_content,
+    lookup,
+    moving_revision,
+    training_modes,
+    weight_names,
+)
+
+__all__ = [
+    "REFERENCES",
+    "Dataset",
+    "Evaluation",
+    "Geff",
+    "GeneratedSet",
+    "Imported",
+    "Items",
+    "MiniCC",
+    "Name",
+    "Params",
+    "Quality",
+    "Recipe",
+    "Row",
+    "Run",
+    "Summarize",
+    "evaluation_places",
+    "file_content",
+    "load_params",
+    "lookup",
+    "moving_revision",
+    "training_modes",
+    "weight_names",
+]
+
+
+def load_params(path: str | Path = "params.yaml") -> Params:
+    """The checked parameters of a profile.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: one line that names the file, the key and what was expected: an unknown or missing key, a value of
+            another type, a name that no section defines, or a public item that is made from a private one.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; run in the repository's root, or `dlcr profile use minicc`")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected a mapping of sections, found {type(content).__name__}")
+    try:
+        # Strict validation takes a list for a tuple only in its JSON form, and YAML has no tuples.
+        params = Params.model_validate_json(json.dumps(content))
+    except ValidationError as error:
+        raise ValueError(f"{path}: {_explain(error)}") from error
+    for problem in problems(params):
+        raise ValueError(f"{path}: {problem}")
+    return params.model_copy(update=all_items(params))
+
+
+def _explain(error: ValidationError) -> str:
+    """The first problem of a validation in one line: key, what is wrong, what was given."""
+    # A mistyped key shows up twice, as unknown and as missing: the unknown one says more.
+    first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"{key}: unknown key"
+    if first["type"] == "missing":
+        return f"{key}: missing key"
+    return f"{key}: {first['msg'].removeprefix('Value error, ')}, found {first['input']!r}"
