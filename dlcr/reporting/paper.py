@@ -11,8 +11,6 @@ import pandas as pd
 ORACLE = "oracle"
 """Key of the row that the paper does not have: variants rendered in the right clothes, the bound of any
 inpainting."""
-DATASETS = {"prcc": "PRCC", "ltcc": "LTCC", "ccvid": "CCVID", "vc-clothes": "VC-Clothes", "last": "LaST"}
-"""The paper's datasets by the reader that understands them."""
 
 
 def paper_table(name: str) -> pd.DataFrame:

@@ -21,6 +21,9 @@ SLOW = [
         ("inpaint", set()),
         ("faces", set()),
         ("train", {"torch"}),
+        ("refine_eval", set()),
+        ("report", {"matplotlib"}),
+        ("pretrain", set()),
     ],
 )
 def test_a_stage_imports_only_the_slow_libraries_that_all_its_work_needs(stage: str, needed: set[str]) -> None:

@@ -8,10 +8,11 @@ from typing import Literal
 import pandas as pd
 
 from dlcr.data import Generated
+from dlcr.data.readers import find_reader
 from dlcr.params import Params
 from dlcr.reporting.cells import setting_name, view_compared
 from dlcr.reporting.measured import ENDS, MEASURES, Compare, Ranked, joined
-from dlcr.reporting.paper import DATASETS, paper_table
+from dlcr.reporting.paper import paper_table
 from dlcr.reporting.parts import Mark, Table
 from dlcr.reporting.results import Result
 
@@ -146,8 +147,9 @@ def _given(value, params: Params):
 
 
 def dataset_title(params: Params, dataset: str) -> str:
-    """A dataset's name in the paper if it is one of its datasets, else its own."""
-    return DATASETS.get(params.datasets[dataset].reader, dataset)
+    """A published dataset's own title, as the paper names it; of any other its name in params.yaml."""
+    reader = find_reader(params.datasets[dataset].reader)
+    return reader.title if reader.published else dataset
 
 
 def of_datasets(params: Params, table: str) -> list[tuple[str, str, str]]:
