@@ -12,16 +12,17 @@ from typing import IO
 
 import pytest
 from filelock import FileLock
+from warm import programs
 
 
 def start(
     folder: Path, *words: str, stdin: int | None = None, stdout: int | IO = subprocess.PIPE, **environment: str
 ) -> subprocess.Popen:
-    """Starts a command in `folder`, with this Python's programs first on PATH."""
+    """Starts a command in `folder`, with this Python's programs first on PATH; those of ours start at once (`warm`)."""
     environment = {
         **os.environ,
         "COLUMNS": "300",
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PATH": f"{programs()}:{Path(sys.executable).parent}:{os.environ['PATH']}",
         **environment,
     }
     return subprocess.Popen(
@@ -113,7 +114,7 @@ def make_clone(repository: Path, folder: Path) -> Path:
 
 def start_make(folder: Path, target: str) -> subprocess.Popen:
     """Starts `make` with this environment in place of a new one."""
-    return start(folder, "make", "--assume-old=install", f"VENV={sys.prefix}", target)
+    return start(folder, "make", "--assume-old=install", f"VENV={programs().parent}", target)
 
 
 def made_clone(repository: Path, tmp_path_factory: pytest.TempPathFactory, name: str) -> Path:

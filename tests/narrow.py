@@ -1,5 +1,7 @@
 """Parameters of a profile, narrowed to what a test needs."""
 
+from collections.abc import Iterable
+
 from dlcr.params import REFERENCES
 
 
@@ -8,14 +10,15 @@ def show_only(params: dict, evaluation: str) -> None:
     params["report"] |= {"datasets": {}, "ways": {}, "tables": {"a1": {"1": evaluation, "5": evaluation}}}
 
 
-def keep_rows(params: dict, a1: list[str], generated: list[str]) -> None:
+def keep_rows(params: dict, a1: list[str], generated: list[str], evaluations: Iterable[str] = ()) -> None:
     """Let the report of params.yaml's content show these rows of Table A1, and nothing be made but what they need, the
-    samples and these generated sets.
+    samples, these generated sets and these evaluations.
     """
     rows = {key: params["report"]["tables"]["a1"][key] for key in a1}
     params["report"] |= {"datasets": {}, "ways": {}, "tables": {"a1": rows}}
     needed = {("evaluations", row if isinstance(row, str) else row["evaluation"]) for row in rows.values()}
     needed |= {("generated", name) for name in (params["report"]["samples"], *generated)}
+    needed |= {("evaluations", name) for name in evaluations}
     found: set[tuple[str, str]] = set()
     while needed:
         section, name = needed.pop()
