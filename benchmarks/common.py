@@ -2,19 +2,18 @@
 
 import json
 import os
-import platform
-import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
+import typer
 
-from dlcr.runtime.determinism import thread_count
+from dlcr.runtime import timing
+from dlcr.runtime.determinism import set_up
 from dlcr.runtime.files import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -29,8 +28,8 @@ def timed(work: Callable[[], object]) -> tuple[float, object]:
     return time.perf_counter() - start, result
 
 
-def best_of(*works: Callable[[], object], rounds: int | None = None, pause: float = 0.0) -> list[float]:
-    """The least seconds of each work. Each round runs all works, so that a busy moment hits them alike.
+def in_turn(*works: Callable[[], object], rounds: int | None = None, pause: float = 0.0) -> list[list[float]]:
+    """The seconds of each work in each round. A round runs all works, so that a busy moment hits them alike.
 
     rounds: ROUNDS by default. pause: seconds before each run.
     """
@@ -39,52 +38,65 @@ def best_of(*works: Callable[[], object], rounds: int | None = None, pause: floa
         time.sleep(pause)
         return timed(work)[0]
 
-    return np.min([[run(work) for work in works] for _ in range(rounds or ROUNDS)], axis=0).tolist()
+    taken = [[run(work) for work in works] for _ in range(rounds or ROUNDS)]
+    return [list(seconds) for seconds in zip(*taken, strict=True)]
+
+
+def best_of(*works: Callable[[], object], rounds: int | None = None, pause: float = 0.0) -> list[float]:
+    """The least seconds of each work, which run `in_turn`."""
+    return [min(seconds) for seconds in in_turn(*works, rounds=rounds, pause=pause)]
 
 
 def peak_memory() -> float:
-    """The most memory that this process has held, in GB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
+    """The most memory so far, in GB: of the GPU where PyTorch uses one, else of this process."""
+    return timing.peak_memory_mb() * 2**20 / 1e9
 
 
 def machine(*packages: str) -> dict:
-    """Cores, processor and GPU, and the versions of these packages."""
-    import torch
-
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        processor = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        processor = platform.processor() or platform.machine()
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    versions = {package: version(package) for package in ("torch", *packages)}
-    return {"cores": thread_count(), "processor": processor, "gpu": gpu, **versions}
+    """The machine as stages record it, and the versions of these packages."""
+    return timing.machine() | {package: version(package) for package in packages}
 
 
-def run_cases(
-    name: str, out: Path | None, cases: Collection[str], facts: dict, options: list[str], on_gpu: Collection[str] = ()
-) -> None:
-    """Run `python -m benchmarks.NAME --case CASE` for each case, print its table, and write all to OUT as JSON.
+def command(
+    name: str, cases: Mapping[str, Callable[[float], dict | list]], *packages: str, on_gpu: Collection[str] = ()
+) -> typer.Typer:
+    """The command `python -m benchmarks.NAME`. A case is given the scale, and returns a dict, or a list of rows.
 
-    A case prints JSON: a dict, or a list of rows. `facts` come first in the file. Only cases `on_gpu` see a GPU. OUT is
-    benchmarks/NAME.json by default, but nothing is written by default where `options` ask for small sizes.
+    Only cases `on_gpu` see a GPU. The versions of `packages` come with the results.
     """
-    if out is None and not options:
-        out = ROOT / "benchmarks" / f"{name}.json"
-    results = {**facts, "cases": {}}
-    for case in cases:
-        print(f"{case} ...", file=sys.stderr)
-        command = [sys.executable, "-m", f"benchmarks.{name}", "--case", case, *options]
-        hidden = {} if case in on_gpu else {"CUDA_VISIBLE_DEVICES": ""}
-        environment = os.environ | hidden
-        start = time.monotonic()
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT)
-        found = json.loads(done.stdout)
-        rows = found if isinstance(found, list) else [found]
-        found = {"rows": found} if isinstance(found, list) else found
-        results["cases"][case] = found | {"duration of this case (s)": time.monotonic() - start}
-        print(f"\n{case}")
-        for row in rows:
-            print(pd.Series(row, dtype=object).to_string(float_format="{:.4g}".format), end="\n\n")
-    if out is not None:
-        write_json(out, results)
+    app = typer.Typer(add_completion=False)
+
+    @app.command()
+    def main(out: Path | None = None, case: str = "", scale: float = 1.0) -> None:
+        """Run all cases and print a table of each, and write JSON to OUT; of CASE only print JSON. SCALE: of the sizes.
+
+        OUT is benchmarks/NAME.json, but without a default where SCALE is not 1.
+        """
+        if case:
+            set_up()
+            print(json.dumps(cases[case](scale)))
+            return
+        if out is None and scale == 1:
+            out = ROOT / "benchmarks" / f"{name}.json"
+        results = {"machine": machine(*packages), "scale": scale, "cases": {}}
+        for case in cases:
+            print(f"{case} ...", file=sys.stderr)
+            results["cases"][case] = found = _run_alone(name, case, scale, case in on_gpu)
+            print(f"\n{case}")
+            for row in found.get("rows", [found]):
+                print(pd.Series(row, dtype=object).to_string(float_format="{:.4g}".format), end="\n\n")
+        if out is not None:
+            write_json(out, results)
+
+    return app
+
+
+def _run_alone(name: str, case: str, scale: float, on_gpu: bool) -> dict:
+    """What a case finds in a process of its own, and how long that takes."""
+    words = [sys.executable, "-m", f"benchmarks.{name}", "--case", case, "--scale", str(scale)]
+    environment = os.environ | ({} if on_gpu else {"CUDA_VISIBLE_DEVICES": ""})
+    options = {"text": True, "env": environment, "cwd": ROOT}
+    seconds, printed = timed(lambda: subprocess.check_output(words, **options))
+    found = json.loads(printed)
+    found = {"rows": found} if isinstance(found, list) else found
+    return found | {"duration of this case (s)": seconds}

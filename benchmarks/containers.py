@@ -14,29 +14,29 @@ variables point. Rows:
 
 import json
 import os
-import platform
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 
 import typer
 import yaml
 
+from benchmarks.common import ROOT, in_turn, machine, timed
 from dlcr.runtime.files import write_json
 
-ROOT = Path(__file__).resolve().parents[1]
 FAMILIES = ("vision", "reid", "report")
 
 
 def main(out: Path | None = None, rounds: int = 10) -> None:
     """Build, measure each no-op ROUNDS times, print the results and write them to OUT, containers.json beside this."""
     with checkout() as folder:
-        results = {"machine": machine(), **measure(folder, rounds)}
+        version = command(ROOT, "podman", "--version").split()[-1]
+        results = {"machine": machine() | {"podman": version}, **measure(folder, rounds)}
     print(json.dumps(results, indent=2))
     write_json(out or Path(__file__).with_suffix(".json"), results)
 
@@ -64,21 +64,22 @@ def measure(folder: Path, rounds: int) -> dict:
     (folder / "containers" / "images.yaml").write_text("".join(f"{family}: null\n" for family in FAMILIES))
     base_seconds = 0.0
     if not os.environ.get("BASE_IMAGE"):
-        printed, base_seconds = timed(folder, "containers/debian-base")
+        base_seconds, printed = timed(partial(command, folder, "containers/debian-base"))
         os.environ["BASE_IMAGE"] = printed.splitlines()[-1]
-    _, cold = timed(folder, "containers/build")
+    build = partial(command, folder, "containers/build")
+    cold, _ = timed(build)
     first = images(folder)
     layers = {family: inspect(first[family], "{{.RootFS.Layers}}") for family in FAMILIES}
     with (folder / "dlcr" / "__init__.py").open("a") as file:
         file.write("\n# changed\n")
-    _, changed = timed(folder, "containers/build")
+    changed, _ = timed(build)
     unchanged = images(folder) == first
     sizes = {family: int(inspect(first[family], "{{.Size}}")) for family in FAMILIES}
     everything = sum(used(part) for part in {part for family in FAMILIES for part in parts(first[family])})
     noop = [no_op(folder, family, rounds) for family in FAMILIES]
     command(folder, "podman", "rmi", "--force", *first.values())
     command(folder, "podman", "image", "prune", "--force")
-    _, again = timed(folder, "containers/build")
+    again, _ = timed(build)
     same = {family: inspect(images(folder)[family], "{{.RootFS.Layers}}") == layers[family] for family in FAMILIES}
     return {
         "images": {"bytes": sizes, "together": everything},
@@ -91,11 +92,9 @@ def measure(folder: Path, rounds: int) -> dict:
 
 def no_op(folder: Path, family: str, rounds: int) -> dict:
     """Seconds of a command that does nothing, with podman and without any engine, by turns."""
-    taken: dict[str, list[float]] = {"podman": [], "none": []}
-    for _ in range(rounds + 1):
-        for engine, seconds in taken.items():
-            seconds.append(timed(folder, "containers/run", family, "true", DLCR_ENGINE=engine)[1])
-    with_it, without = (seconds[1:] for seconds in taken.values())  # the first of each reads files anew
+    run = partial(command, folder, "containers/run", family, "true")
+    taken = in_turn(*(partial(run, DLCR_ENGINE=engine) for engine in ("podman", "none")), rounds=rounds + 1)
+    with_it, without = (seconds[1:] for seconds in taken)  # the first of each reads files anew
     return {
         "family": family,
         "asked": "at most 2 s more",
@@ -124,13 +123,6 @@ def used(folder: str) -> int:
     return int(command(ROOT, "du", "--summarize", "--block-size=1", folder).split()[0])
 
 
-def timed(folder: Path, *words: str, **environment: str) -> tuple[str, float]:
-    """What a command prints, and the seconds that it takes."""
-    start = time.perf_counter()
-    printed = command(folder, *words, **environment)
-    return printed, time.perf_counter() - start
-
-
 def command(folder: Path, *words: str, **environment: str) -> str:
     """What a command prints; ends with its messages if it fails."""
     done = subprocess.run(
@@ -139,11 +131,6 @@ def command(folder: Path, *words: str, **environment: str) -> str:
     if done.returncode != 0:
         raise SystemExit(f"error: {' '.join(words)}: {done.stderr.strip()[-2000:]}")
     return done.stdout
-
-
-def machine() -> dict:
-    version = command(ROOT, "podman", "--version").split()[-1]
-    return {"cores": os.cpu_count(), "processor": platform.machine(), "podman": version}
 
 
 if __name__ == "__main__":

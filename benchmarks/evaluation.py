@@ -9,15 +9,12 @@ over queries with argwhere, setdiff1d, intersect1d and isin. The limit is the ti
 alone, in blocks into memory that is there already. Times are the best of a few runs, taken in turn.
 """
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
-import typer
 
-from benchmarks.common import best_of, machine, peak_memory, run_cases, timed
+from benchmarks.common import best_of, command, peak_memory, timed
 from dlcr.evaluation import Labels, evaluate, evaluate_features, refine, rerank
 
 PRCC = 3_543, 3_384, 4_096, 71  # queries, gallery images, columns, subjects
@@ -27,17 +24,6 @@ DIMENSIONS = 64  # of the space in which features differ, so that similarities s
 NOISE = 2.5
 BLOCK = 1024  # rows of a product of the limit
 PAUSE = 0.5  # seconds before each run, as threads of matrix products go on waiting for the next one for a while
-app = typer.Typer(add_completion=False)
-
-
-@app.command()
-def main(out: Path | None = None, case: str = "", scale: float = 1.0) -> None:
-    """Run all cases and print a table of each, and write JSON to OUT; of CASE only print JSON. SCALE: of the sizes."""
-    if case:
-        print(json.dumps(CASES[case](scale)))
-        return
-    facts = {"machine": machine("numpy"), "scale": scale}
-    run_cases("evaluation", out, CASES, facts, [] if scale == 1 else ["--scale", str(scale)])
 
 
 def prcc(scale: float) -> dict:
@@ -144,6 +130,7 @@ def reranking(scale: float) -> dict:
 
 
 CASES: dict[str, Callable[[float], dict]] = {"prcc": prcc, "last": last, "refine": refinement, "rerank": reranking}
+app = command("evaluation", CASES, "numpy")
 
 
 def features(

@@ -14,7 +14,6 @@ Every command is a process of its own, start and imports included; the first of 
 import json
 import logging
 import os
-import platform
 import resource
 import subprocess
 import sys
@@ -24,7 +23,6 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-import dvc
 import typer
 import yaml
 from dvc.dependency.param import ParamsDependency
@@ -32,9 +30,9 @@ from dvc.output import Output
 from dvc.repo import Repo
 from dvc.repo.index import Index
 
+from benchmarks.common import ROOT, machine, timed
 from dlcr.runtime.files import write_json
 
-ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = (("repro",), ("status",))
 UP_TO_DATE = "Data and pipelines are up to date."
 PARTS = {
@@ -46,29 +44,30 @@ PARTS = {
 
 def main(out: Path | None = None, rounds: int = 5) -> None:
     """Measure each command ROUNDS times, print the rows, and write them to OUT, pipeline.json beside this file."""
-    if not timed("status")[0]:
+    if not run("status")[0]:
         raise SystemExit("error: dvc status: expected a checkout where nothing is left to do; run `dvc repro` first")
     names = [(command, parser) for command in COMMANDS for parser in ("C", "Python")]
     taken = {name: [] for name in names}
     for _ in range(rounds + 1):
         for command, parser in names:
-            fine, *seconds = timed(*command, parser=parser)
+            fine, *seconds = run(*command, parser=parser)
             if not fine:
                 raise SystemExit(f"error: dvc {' '.join(command)}: expected '{UP_TO_DATE}'; something runs beside this")
             taken[command, parser].append(seconds)
     rows = [row(command, parser, times[1:]) for (command, parser), times in taken.items()]
-    results = {"machine": machine(), "grid": grid(), "rows": rows, "share of its time": shares()}
+    results = {"machine": machine("dvc"), "grid": grid(), "rows": rows, "share of its time": shares()}
     print(json.dumps(results, indent=2))
     write_json(out or Path(__file__).with_suffix(".json"), results)
 
 
-def timed(*words: str, parser: str = "C") -> tuple[bool, float, float]:
+def run(*words: str, parser: str = "C") -> tuple[bool, float, float]:
     """Runs a command of DVC: whether it found nothing to do, the seconds that passed, and those of the processor."""
     hidden = "sys.modules['_ruamel_yaml'] = None; " if parser == "Python" else ""
     code = f"import sys; {hidden}from dvc.cli import main; sys.exit(main(sys.argv[1:]))"
-    start, before = time.perf_counter(), processor_time()
-    done = subprocess.run([sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True, check=False)
-    return UP_TO_DATE in done.stdout, time.perf_counter() - start, processor_time() - before
+    before = processor_time()
+    options = {"cwd": ROOT, "capture_output": True, "text": True, "check": False}
+    seconds, done = timed(lambda: subprocess.run([sys.executable, "-c", code, *words], **options))
+    return UP_TO_DATE in done.stdout, seconds, processor_time() - before
 
 
 def processor_time() -> float:
@@ -106,11 +105,13 @@ def shares() -> dict[str, float]:
     seconds: Counter[str] = Counter()
     for name, (owner, method) in PARTS.items():
         setattr(owner, method, clocked(getattr(owner, method), name, seconds))
-    start = time.perf_counter()
+
+    def reproduce() -> None:
+        with Repo(ROOT) as repo:
+            repo.reproduce()
+
     logging.getLogger("dvc").setLevel(logging.ERROR)
-    with Repo(ROOT) as repo:
-        repo.reproduce()
-    everything = time.perf_counter() - start
+    everything, _ = timed(reproduce)
     return {name: seconds[name] / everything for name in PARTS}
 
 
@@ -125,15 +126,6 @@ def clocked(function: Callable, name: str, seconds: Counter) -> Callable:
             seconds[name] += time.perf_counter() - start
 
     return call
-
-
-def machine() -> dict:
-    return {
-        "cores": os.cpu_count(),
-        "processor": platform.machine(),
-        "python": platform.python_version(),
-        "dvc": dvc.__version__,
-    }
 
 
 if __name__ == "__main__":

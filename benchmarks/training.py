@@ -1,7 +1,7 @@
 """Speed and memory of training: a step of every model, CAL at the paper's size, waiting for images, and concatenation.
 
     python -m benchmarks.training                       # all that this machine can -> benchmarks/training.json
-    python -m benchmarks.training --quick --out /tmp/training.json          # to try it: see below
+    python -m benchmarks.training --scale 0.1 --out /tmp/training.json          # to try it: see below
     python -m benchmarks.training --case steps          # one case, printed as JSON
 
 Every case is a process of its own and a table of rows; `asked` is what is asked of a row, where something is.
@@ -15,10 +15,9 @@ Every case is a process of its own and a table of rows; `asked` is what is asked
 - `concat`: an epoch of concatenated data beside one of the progressive mode (Table A5: 691 s and 65 s).
 
 Pixels are random but in `waiting` and `concat`, which read data/minicc and generated/inpainting. Weights are random
-everywhere. QUICK makes everything tiny, the paper's model a small one; its numbers say nothing about speed.
+everywhere. With a SCALE below 1 all is tiny, the paper's model a small one; such numbers say nothing about speed.
 """
 
-import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -29,10 +28,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-import typer
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.common import ROOT, VARIANTS, machine, peak_memory, run_cases
+from benchmarks.common import ROOT, VARIANTS, command, peak_memory
 from dlcr.params import Recipe, Run
 from dlcr.reid.batches import plan_epoch
 from dlcr.reid.clips import FRAMES, STRIDE
@@ -41,7 +39,6 @@ from dlcr.reid.models import build_model
 from dlcr.reid.pixels import Pixels, write_pixels
 from dlcr.reid.samples import Samples, load_samples
 from dlcr.reid.seed import Job, epoch_steps, train_seed
-from dlcr.runtime.determinism import set_up
 
 DATASET, GENERATED = ROOT / "data/minicc", ROOT / "generated/inpainting"
 SUBJECTS, CLOTHES = 48, 2  # of made-up samples: as many subjects as MiniCC's, so many clothes of each
@@ -61,21 +58,6 @@ STEPS = (
 )
 # TFLOP/s of dense bfloat16 matrix products by a part of the device's name, from NVIDIA's data sheets.
 PEAKS = {"A100": 312, "H100 80GB HBM3": 989, "H200": 989}
-app = typer.Typer(add_completion=False)
-
-
-@app.command()
-def main(out: Path | None = None, case: str = "", quick: bool = False) -> None:
-    """Run all cases, print a table of each and write JSON to OUT; of CASE only print JSON. QUICK: tiny sizes.
-
-    OUT is benchmarks/training.json, but without a default where it is QUICK.
-    """
-    if case:
-        set_up()
-        print(json.dumps(CASES[case](quick)))
-        return
-    facts = {"machine": machine("accelerate", "kornia"), "quick": quick}
-    run_cases("training", out, CASES, facts, ["--quick"] if quick else [], ["cal-gpu"])
 
 
 class Sizes(NamedTuple):
@@ -87,12 +69,12 @@ class Sizes(NamedTuple):
     steps: int
 
 
-QUICK = Sizes((48, 24), 2, 4, 1)
+TINY = Sizes((48, 24), 2, 4, 1)
 
 
-def steps(quick: bool) -> list[dict]:
+def steps(scale: float) -> list[dict]:
     """Images/s of a step of every small model at 96x48, 32 + 32 images or clips, bfloat16."""
-    sizes = QUICK if quick else Sizes((96, 48), 8, 4, 9)
+    sizes = TINY if scale < 1 else Sizes((96, 48), 8, 4, 9)
     running = {
         name: train_steps(_recipe(model, sizes, settings), sizes, epoch) for name, model, settings, epoch in STEPS
     }
@@ -116,25 +98,25 @@ def steps(quick: bool) -> list[dict]:
     return rows
 
 
-def cal_cpu(quick: bool) -> list[dict]:
+def cal_cpu(scale: float) -> list[dict]:
     """Seconds of a step of CAL at the paper's size on the CPU, in batches that take seconds and little memory."""
-    sizes = QUICK if quick else Sizes((384, 192), 4, 2, 3)
+    sizes = TINY if scale < 1 else Sizes((384, 192), 4, 2, 3)
     note = {"note": f"a batch of {_images(sizes)} images, the paper's has 64"}
     # a process' peak of memory never falls: the smaller one first
     return [
-        {"name": f"CAL, {precision}"} | note | cal(sizes, precision, quick) for precision in ("bfloat16", "float32")
+        {"name": f"CAL, {precision}"} | note | cal(sizes, precision, scale < 1) for precision in ("bfloat16", "float32")
     ]
 
 
-def cal_gpu(quick: bool) -> list[dict]:
+def cal_gpu(scale: float) -> list[dict]:
     """Images/s of CAL at the paper's size and batch in bfloat16, share of the peak, and memory."""
-    sizes = QUICK if quick else Sizes((384, 192), 8, 4, 10)
+    sizes = TINY if scale < 1 else Sizes((384, 192), 8, 4, 10)
     row = {"name": "CAL, bfloat16", "asked": "peak memory (GB): at most 12"}
     empty = {"images/s": None, "share of the peak": None, "peak memory (GB)": None}
-    if not (quick or torch.cuda.is_available()):
+    if not (scale < 1 or torch.cuda.is_available()):
         return [row | empty | {"reason": "no CUDA device"}]
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
-    found = cal(sizes, "bfloat16", quick)
+    found = cal(sizes, "bfloat16", scale < 1)
     return [row | {"device": device} | found | share_of_peak(found["TFLOP/s"], device)]
 
 
@@ -165,30 +147,30 @@ def cal(sizes: Sizes, precision: str, tiny: bool) -> dict:
         "images/s": _images(sizes) / seconds,
         "TFLOP a step": counter.get_total_flops() / 1e12,
         "TFLOP/s": counter.get_total_flops() / 1e12 / seconds,
-        "peak memory (GB)": torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else peak_memory(),
+        "peak memory (GB)": peak_memory(),
     }
 
 
-def waiting(quick: bool, dataset: Path = DATASET, generated: Path = GENERATED) -> list[dict]:
+def waiting(scale: float, dataset: Path = DATASET, generated: Path = GENERATED) -> list[dict]:
     """The share of the time that progressive runs wait for images: from the cache, and decoding from the shards."""
     asked = {"asked": "waiting: at most 0.05"}
     names = {"from the cache": True, "decoding from the shards": False}
     if reason := _missing(dataset, generated):
         return [{"name": name, "waiting": None, "reason": reason} | asked for name in names]
-    recipe, run = _run_recipe(quick, epochs=1 if quick else 3), _run("progressive")
+    recipe, run = _run_recipe(scale, epochs=1 if scale < 1 else 3), _run("progressive")
     return [
         {"name": name} | train_once(recipe, run, dataset, generated, cached) | asked for name, cached in names.items()
     ]
 
 
-def concat(quick: bool, dataset: Path = DATASET, generated: Path = GENERATED) -> list[dict]:
+def concat(scale: float, dataset: Path = DATASET, generated: Path = GENERATED) -> list[dict]:
     """Epoch seconds of concatenated data over those of the progressive mode, and what explains them."""
     asked = {"name": "concat over progressive", "asked": "seconds: at least 10", "paper, seconds": 691 / 65}
     if reason := _missing(dataset, generated):
         return [asked | {"seconds": None, "reason": reason}]
     rows = []
     for mode in ("progressive", "progressive", "concat"):  # the first to warm up
-        recipe, run = _run_recipe(quick, epochs=1), _run(mode)
+        recipe, run = _run_recipe(scale, epochs=1), _run(mode)
         images, count = epoch_size(recipe, run, load_samples(dataset, generated, mode, run.k))
         seconds = train_once(recipe, run, dataset, generated, cached=True)["epoch_seconds"]
         rows.append({"name": mode, "seconds": seconds, "images": images, "optimizer steps": count})
@@ -197,13 +179,14 @@ def concat(quick: bool, dataset: Path = DATASET, generated: Path = GENERATED) ->
     return [progressive, concatenated, asked | ratios]
 
 
-CASES: dict[str, Callable[[bool], list[dict]]] = {
+CASES: dict[str, Callable[[float], list[dict]]] = {
     "steps": steps,
     "cal-cpu": cal_cpu,
     "cal-gpu": cal_gpu,
     "waiting": waiting,
     "concat": concat,
 }
+app = command("training", CASES, "accelerate", "kornia", on_gpu=["cal-gpu"])
 
 
 class RandomPixels(Pixels):
@@ -281,9 +264,9 @@ def _recipe(model: str, sizes: Sizes, settings: dict[str, object], **others: obj
     return Recipe(model=model, settings=settings, **(usual | groups | {"precision": "bfloat16"} | others))
 
 
-def _run_recipe(quick: bool, epochs: int) -> Recipe:
+def _run_recipe(scale: float, epochs: int) -> Recipe:
     """cal-mini's in bfloat16, with all losses from the first epoch on and a part of the variants more in each."""
-    sizes = Sizes(QUICK.size if quick else (96, 48), 8, 4, 0)
+    sizes = Sizes(TINY.size if scale < 1 else (96, 48), 8, 4, 0)
     return _recipe("cal-mini", sizes, {"clothes_from_epoch": 0}, epochs=epochs)
 
 

@@ -6,6 +6,7 @@ The last part: compiling takes longest. Compilers are not there on a CPU without
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -46,15 +47,12 @@ def compiled(
     pipeline = load_inpainter(folder, "bfloat16")
     images, masks, texts, empty, seeds = inputs(pipeline, batch, size)
     canvas = prepare(pipeline, images, masks)
-
-    def denoise(steps: int = steps) -> torch.Tensor:
-        return sample(pipeline, canvas, texts, empty, seeds, steps=steps, guidance=7.5, solver="ddim")
-
+    denoise = partial(sample, pipeline, canvas, texts, empty, seeds, steps=steps, guidance=7.5, solver="ddim")
     torch._dynamo.reset()
     WAYS[way](pipeline.unet, backend=backend)
     synchronize()
     start = time.perf_counter()
-    denoise(1)
+    denoise(steps=1)
     synchronize()
     first = time.perf_counter() - start
     latents = denoise()

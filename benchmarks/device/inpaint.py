@@ -51,11 +51,8 @@ def paint(pipeline: StableDiffusionInpaintPipeline, batch: int, size: tuple[int,
     """
     images, masks, texts, empty, seeds = inputs(pipeline, batch, size)
     canvas = prepare(pipeline, images, masks)
-
-    def denoise(steps: int = steps) -> torch.Tensor:
-        return sample(pipeline, canvas, texts, empty, seeds, steps=steps, guidance=7.5, solver="ddim")
-
-    latents = denoise(2)
+    denoise = partial(sample, pipeline, canvas, texts, empty, seeds, steps=steps, guidance=7.5, solver="ddim")
+    latents = denoise(steps=2)
     decode(pipeline, latents)  # all of it once, to warm up
     denoising = median_seconds(denoise)
     encoding, decoding = (

@@ -1,7 +1,6 @@
 """What a part measures, written after each case; time and memory as they are measured in all parts."""
 
 import gc
-import platform
 import time
 import traceback
 from collections.abc import Callable
@@ -10,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dlcr.runtime.determinism import set_up, thread_count
+from benchmarks import common
+from dlcr.runtime.determinism import set_up
 from dlcr.runtime.files import write_json
 from dlcr.runtime.networks import device
 
@@ -56,15 +56,11 @@ class Results:
 def machine() -> dict:
     """What is measured on; `device` is "cpu" where nothing was on a GPU."""
     cuda = torch.cuda.is_available()
-    return {
+    return common.machine() | {
         "device": device().type,
-        "gpu": torch.cuda.get_device_name() if cuda else None,
         "gpu memory (GB)": torch.cuda.get_device_properties(0).total_memory / 1e9 if cuda else None,
-        "torch": torch.__version__,
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version() if cuda else None,
-        "python": platform.python_version(),
-        "threads": thread_count(),
     }
 
 

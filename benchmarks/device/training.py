@@ -9,7 +9,7 @@ SIZES = Sizes((384, 192), 8, 4, 10)  # 8 x 4 images and a variant of each
 
 def run(results: Results, tiny: bool) -> None:
     """A case a precision."""
-    sizes = training.QUICK if tiny else SIZES
+    sizes = training.TINY if tiny else SIZES
     for precision in ("bfloat16", "float32"):
         results.case(
             f"CAL, {precision}", lambda precision=precision: row(sizes, precision, results.content["machine"], tiny)

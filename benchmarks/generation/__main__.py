@@ -11,14 +11,10 @@ With a SCALE below 1 everything has fewer images, and the paper's architectures 
 that the code of their cases runs anywhere. Such numbers say nothing about speed.
 """
 
-import json
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
-import typer
-
-from benchmarks.common import machine, run_cases
+from benchmarks.common import command
 from benchmarks.generation.batches import describe_mini, parse
 from benchmarks.generation.large import Goal, inpaint, large, llava, segformer
 from benchmarks.generation.levers import levers
@@ -32,17 +28,7 @@ ON_GPU: dict[str, Callable[[float], dict]] = {
     "llava-7b": partial(large, run=llava, goal=Goal(4.0, 20, 40)),
 }
 CASES = {"mini": mini, "levers": levers, "parse": parse, "describe": describe_mini, "storage": storage, **ON_GPU}
-app = typer.Typer(add_completion=False)
-
-
-@app.command()
-def main(out: Path | None = None, case: str = "", scale: float = 1.0) -> None:
-    """Run all cases, print a table of each and write JSON to OUT; of CASE only print JSON. SCALE: of the sizes."""
-    if case:
-        print(json.dumps(CASES[case](scale)))
-        return
-    facts = {"machine": machine("diffusers", "transformers"), "scale": scale}
-    run_cases("generation", out, CASES, facts, [] if scale == 1 else ["--scale", str(scale)], ON_GPU)
+app = command("generation", CASES, "diffusers", "transformers", on_gpu=ON_GPU)
 
 
 if __name__ == "__main__":

@@ -12,33 +12,29 @@ from functools import partial
 import numpy as np
 
 from benchmarks.common import ROOT, best_of
-from benchmarks.generation.work import minicc_work
-from dlcr.params import load_params
+from benchmarks.generation.work import shipped
 from dlcr.parsing import load_parser, parse_clothes
 from dlcr.prompts import describe, load_describer
-from dlcr.runtime.determinism import set_up
+
+IMAGES = 256  # of MiniCC
 
 
 def parse(scale: float) -> dict:
     """The small parser, one image at a time and in batches."""
-    set_up()
-    params = load_params(ROOT / "profiles/minicc.yaml")
+    params, work = shipped(scale, IMAGES)
     parser = load_parser(str(ROOT / params.models.parser))
-    images = minicc_work(params.minicc.model_dump(), max(2, round(scale * 256))).images
-    return one_or_many(images, lambda part: parse_clothes(parser, part, batch=len(part)))
+    return one_or_many(work.images, lambda part: parse_clothes(parser, part, batch=len(part)))
 
 
 def describe_mini(scale: float) -> dict:
     """The small describers that come with the repository, one image at a time and in batches."""
-    set_up()
-    params = load_params(ROOT / "profiles/minicc.yaml")
-    images = minicc_work(params.minicc.model_dump(), max(2, round(scale * 256))).images
+    params, work = shipped(scale, IMAGES)
     found = {}
     for name, model in params.models.describers.items():
         if (ROOT / model).is_dir():
             describer = load_describer(str(ROOT / model))
             ask = partial(describe, describer, question=params.describe.question, max_new_tokens=16)
-            found |= {f"{name}, {key}": value for key, value in one_or_many(images, ask).items()}
+            found |= {f"{name}, {key}": value for key, value in one_or_many(work.images, ask).items()}
     return found
 
 

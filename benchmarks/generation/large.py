@@ -24,7 +24,6 @@ from benchmarks.generation.work import expand, made_up, made_up_work
 from dlcr.inpainting import Expander
 from dlcr.parsing import load_parser, parse_clothes
 from dlcr.prompts import describe, load_describer
-from dlcr.runtime.determinism import set_up
 from dlcr.runtime.networks import device
 
 
@@ -45,7 +44,6 @@ def large(scale: float, run: Callable[[float], dict], goal: Goal) -> dict:
     }
     if scale >= 1 and not torch.cuda.is_available():
         return {"images/s": None, "reason": "no CUDA device", **asked}
-    set_up()
     return run(scale) | asked
 
 
@@ -119,7 +117,7 @@ def throughput(batches: Sequence[int], open_batch: Callable[[int], Callable[[], 
                 rates[batch] = count / best_of(work, rounds=2)[0]
             except (MemoryError, torch.OutOfMemoryError, UserWarning):
                 rates[batch] = None
-        memory[batch] = torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else peak_memory()
+        memory[batch] = peak_memory()
     best = max(batches, key=lambda batch: rates[batch] or 0)
     peak = matrix_rate()
     return {

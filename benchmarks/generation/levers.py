@@ -13,12 +13,10 @@ from benchmarks.common import ROOT, best_of
 from benchmarks.generation.batches import in_batches
 from benchmarks.generation.mini import IMAGES
 from benchmarks.generation.models import QUESTION
-from benchmarks.generation.work import expand, minicc_work, paint
+from benchmarks.generation.work import expand, paint, shipped
 from dlcr.inpainting import Expander
 from dlcr.inpainting.quality import word_alignment
-from dlcr.params import load_params
 from dlcr.prompts import describe, load_describer
-from dlcr.runtime.determinism import set_up
 
 LEVERS = {
     "as shipped": {},
@@ -30,10 +28,8 @@ LEVERS = {
 
 def levers(scale: float) -> dict:
     """Settings that save time and change the picture, each alone: speed, how far pictures move, prompts read back."""
-    set_up()
-    params = load_params(ROOT / "profiles/minicc.yaml")
+    params, work = shipped(scale, IMAGES)
     settings = params.inpaint.model_dump(exclude={"block"})
-    work = minicc_work(params.minicc.model_dump(), max(2, round(scale * IMAGES)))
     work = work.first(max(4, len(work.rows) // 2))
     judge = load_describer(str(ROOT / params.models.describers[params.models.judge]))
     expanders = {

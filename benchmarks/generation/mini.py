@@ -14,12 +14,10 @@ from diffusers import StableDiffusionInpaintPipeline
 from PIL import Image
 
 from benchmarks.common import ROOT, best_of
-from benchmarks.generation.work import Work, expand, few_variants, minicc_work, paint
+from benchmarks.generation.work import Work, expand, few_variants, paint, shipped
 from dlcr.data import encode_png
 from dlcr.inpainting import Expander
 from dlcr.inpainting.diffusion import draw_noise, embed, factor, make_scheduler
-from dlcr.params import load_params
-from dlcr.runtime.determinism import set_up
 from dlcr.runtime.networks import device
 
 IMAGES = 64  # of MiniCC that are inpainted, K times each
@@ -28,12 +26,10 @@ BATCHES = 1, 4, 32  # between which results are compared
 
 def mini(scale: float) -> dict:
     """The small inpainting model under the settings of the profile as shipped: ours, the plain loop, and each lever."""
-    set_up()
-    params = load_params(ROOT / "profiles/minicc.yaml")
+    params, work = shipped(scale, IMAGES)
     model = str(ROOT / params.models.inpainter)
     # What a plain loop has as well: no fewer passes of the U-Net than steps.
     settings = params.inpaint.model_dump(include={"steps", "guidance", "size", "solver", "batch", "dtype"})
-    work = minicc_work(params.minicc.model_dump(), max(2, round(scale * IMAGES)))
     few = work.first(max(2, round(scale * 24)))
     expander, single = Expander(model, **settings), Expander(model, **settings | {"batch": 1})
     plain = plain_pipeline(model, settings)

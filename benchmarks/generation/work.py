@@ -6,10 +6,11 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from benchmarks.common import VARIANTS
+from benchmarks.common import ROOT, VARIANTS
 from dlcr.data import encode_png
 from dlcr.inpainting import Expander, assign_outfits
 from dlcr.minicc import LABELS, benchmark_scenes, outfit_words, render
+from dlcr.params import Params, load_params
 
 
 class Work(NamedTuple):
@@ -42,6 +43,12 @@ def minicc_work(sizes: dict, count: int) -> Work:
         [texts[target] for target in plan["target_clothes"]],
         plan["seed"].tolist(),
     )
+
+
+def shipped(scale: float, count: int) -> tuple[Params, Work]:
+    """Profile minicc's parameters, and the variants of `count` of its images, times `scale`."""
+    params = load_params(ROOT / "profiles/minicc.yaml")
+    return params, minicc_work(params.minicc.model_dump(), max(2, round(scale * count)))
 
 
 def few_variants(work: Work, count: int) -> Work:

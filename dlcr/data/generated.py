@@ -78,10 +78,6 @@ class Generated:
         """Return the encoded bytes as stored, None if skipped."""
         return None if self.skipped(image_id, variant) else self._value("image", image_id, variant)
 
-    def target_clothes(self, image_id: str, variant: int) -> str:
-        """Return the clothes ID c_ij whose outfit the variant wears."""
-        return self._value("target_clothes", image_id, variant)
-
     def prompt(self, image_id: str, variant: int) -> str:
         """Return the outfit text that the variant was inpainted with."""
         return self._value("prompt", image_id, variant)

@@ -35,7 +35,7 @@ from dlcr.pretrain.diffusion_parts import (
 )
 from dlcr.pretrain.diffusion_pool import Examples, all_examples, example_chunks
 from dlcr.pretrain.diffusion_score import make_trials, paint_trials, score
-from dlcr.pretrain.diffusion_vae import cut_hole, polish_decoder, reconstruction_psnr, to_unit, train_vae
+from dlcr.pretrain.diffusion_vae import mask_out, polish_decoder, reconstruction_psnr, to_unit, train_vae
 from dlcr.reid.models.resnet import mini_resnet
 from dlcr.runtime.code import code_of
 from dlcr.runtime.files import atomic_path
@@ -77,9 +77,9 @@ class Encoded:
     """Examples as the U-Net sees them; all but the words are in the latents' resolution."""
 
     targets: Tensor  # float16 [N, 4, h, w]
-    cut: Tensor  # float16 [N, 4, h, w], pictures with the hole at gray
-    holes: Tensor  # bool [N, 1, h, w], a cell's first pixel: as diffusers scales masks
-    touched: Tensor  # bool [N, 1, h, w], cells with at least one pixel in the hole
+    masked: Tensor  # float16 [N, 4, h, w], pictures with the mask at gray
+    masks: Tensor  # bool [N, 1, h, w], a cell's first pixel: as diffusers scales masks
+    touched: Tensor  # bool [N, 1, h, w], cells with at least one pixel in the mask
     tokens: Tensor  # int64 [N, L]
 
 
@@ -148,18 +148,18 @@ def _encoded(recipe: Recipe, vae: AutoencoderKL, work: Path) -> Encoded:
 @torch.no_grad()
 def encode(vae: AutoencoderKL, examples: Examples) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Examples as the columns of `Encoded`; `vae` is in bfloat16 and its latents are standardised."""
-    targets, cut = [], []
+    targets, masked = [], []
     for rows in torch.arange(len(examples.words)).split(64):
         images = to_unit(examples.targets[rows]).contiguous(memory_format=torch.channels_last)
-        holes = torch.from_numpy(examples.holes[rows])[:, None]
-        both = torch.cat([images, cut_hole(images, holes)]).bfloat16()
+        masks = torch.from_numpy(examples.masks[rows])[:, None]
+        both = torch.cat([images, mask_out(images, masks)]).bfloat16()
         pair = vae.encode(both).latent_dist.mean.half().contiguous().chunk(2)
         targets.append(pair[0])
-        cut.append(pair[1])
-    holes = torch.from_numpy(examples.holes)[:, None]
-    touched = functional.max_pool2d(holes.float(), 4) > 0
+        masked.append(pair[1])
+    masks = torch.from_numpy(examples.masks)[:, None]
+    touched = functional.max_pool2d(masks.float(), 4) > 0
     tokens = build_tokenizer()(examples.words, padding="max_length", truncation=True, return_tensors="pt").input_ids
-    return torch.cat(targets), torch.cat(cut), holes[:, :, ::4, ::4].contiguous(), touched, tokens
+    return torch.cat(targets), torch.cat(masked), masks[:, :, ::4, ::4].contiguous(), touched, tokens
 
 
 class _Networks(nn.Module):
@@ -190,7 +190,7 @@ def _zero(layer: nn.Module) -> None:
 
 
 def train_unet(vae: AutoencoderKL, encoded: Encoded, recipe: Recipe, folder: Path, work: Path) -> UNet2DConditionModel:
-    """AdamW, warm-up and cosine decay, velocity loss in cells the hole touches (others count `outside`).
+    """AdamW, warm-up and cosine decay, velocity loss in cells the mask touches (others count `outside`).
 
     Every `save_every` steps the averaged weights go to `folder` and the training state to `work`, from where a
     stopped training continues. Returns the averaged U-Net.
@@ -253,14 +253,14 @@ def unet_loss(
     # one time in each of `batch` equal parts of the schedule: the same distribution with less variance
     places = (torch.arange(batch) + torch.rand(batch, generator=generator)) / batch
     times = (places * len(schedule)).long()
-    clean, hole = encoded.targets[rows].float(), encoded.holes[rows].float()
+    clean, mask = encoded.targets[rows].float(), encoded.masks[rows].float()
     noise = torch.randn(clean.shape, generator=generator)
     kept = schedule[times][:, None, None, None]
     noisy = kept.sqrt() * clean + (1 - kept).sqrt() * noise
     velocity = kept.sqrt() * noise - (1 - kept).sqrt() * clean
     silent = torch.rand(batch, 1, generator=generator) < recipe.no_text
     tokens = torch.where(silent, empty, encoded.tokens[rows])
-    inputs = torch.cat([noisy, hole, encoded.cut[rows].float()], 1).contiguous(memory_format=torch.channels_last)
+    inputs = torch.cat([noisy, mask, encoded.masked[rows].float()], 1).contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16):
         predicted = networks(inputs, times, tokens)
     weight = recipe.outside + (1 - recipe.outside) * encoded.touched[rows].float()

@@ -17,7 +17,7 @@ from dlcr.runtime.seeds import seed_of
 
 PARTS = ("upper", "lower", "footwear")
 MIN_PIXELS = 12
-"""A part is not judged where less of it is visible in the hole."""
+"""A part is not judged where less of it is visible in the mask."""
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,14 @@ class Trial:
     in that outfit (uint8 [H, W, 3]) and that picture's label map (uint8 [H, W])."""
 
     image: np.ndarray
-    hole: np.ndarray
+    mask: np.ndarray
     wanted: Outfit
     truth: np.ndarray
     labels: np.ndarray
 
     def visible(self, part: str) -> np.ndarray:
-        """Pixels of the hole where the truth shows a part, bool [H, W]."""
-        return self.hole & (self.labels == LABELS.index(part))
+        """Pixels of the mask where the truth shows a part, bool [H, W]."""
+        return self.mask & (self.labels == LABELS.index(part))
 
 
 def make_trials(scenes: Sequence[int]) -> list[Trial]:
@@ -44,14 +44,14 @@ def make_trials(scenes: Sequence[int]) -> list[Trial]:
         wanted = sample_outfit(np.random.default_rng(seed_of("inpainter", "trial", index)), "pretrain")
         worn, truth = render(scene), render(scene, wanted)
         trials.append(Trial(worn.image, np.isin(worn.labels, CLOTHES), wanted, truth.image, truth.labels))
-    return [trial for trial in trials if trial.hole.any()]
+    return [trial for trial in trials if trial.mask.any()]
 
 
 def paint_trials(expander: Expander, trials: Sequence[Trial]) -> list[np.ndarray]:
     """The model's picture of every trial, uint8 [H, W, 3]; noise is seeded by the trial's place."""
     return expander.expand(
         [trial.image for trial in trials],
-        [trial.hole for trial in trials],
+        [trial.mask for trial in trials],
         [outfit_words(trial.wanted) for trial in trials],
         list(range(len(trials))),
     )
@@ -60,7 +60,7 @@ def paint_trials(expander: Expander, trials: Sequence[Trial]) -> list[np.ndarray
 def score(trials: Sequence[Trial], painted: Sequence[np.ndarray]) -> dict[str, float]:
     """`psnr_holes` (dB, against the truth) and `colour_<part>`: the share of plain garments in the colour asked for."""
     errors = [
-        np.square(image[trial.hole].astype(float) - trial.truth[trial.hole]).ravel()
+        np.square(image[trial.mask].astype(float) - trial.truth[trial.mask]).ravel()
         for trial, image in zip(trials, painted, strict=True)
     ]
     scores = {"psnr_holes": float(10 * np.log10(255**2 / np.concatenate(errors).mean()))}

@@ -1,6 +1,6 @@
 """Trains the inpainting model's autoencoder: pictures of 96 x 48 to 24 x 12 cells of four numbers, and back.
 
-It sees finished pictures and pictures with a gray hole, as it has to encode both. It does not start from nothing: the
+It sees finished pictures and pictures with a gray mask, as it has to encode both. It does not start from nothing: the
 residual branches start at zero and the last convolutions are solved for by least squares, so that before the first step
 it codes the four principal components of 4 x 4 pixels (20 dB). A random start needs over a thousand steps to get there.
 """
@@ -32,9 +32,9 @@ def to_unit(images: np.ndarray) -> Tensor:
     return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def cut_hole(images: Tensor, holes: Tensor) -> Tensor:
-    """Images [N, 3, H, W] with their holes (bool [N, 1, H, W]) at zero, which is middle gray."""
-    return images * ~holes
+def mask_out(images: Tensor, masks: Tensor) -> Tensor:
+    """Images [N, 3, H, W] with their masks (bool [N, 1, H, W]) at zero, which is middle gray."""
+    return images * ~masks
 
 
 @torch.no_grad()
@@ -94,20 +94,20 @@ def _ridge(features: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
 def train_vae(vae: AutoencoderKL, pool: Examples, *, steps: int, batch: int, learning_rate: float, seed: int) -> None:
     """L1 on pixels and on differences between neighbours (for sharp edges), and a small Kullback-Leibler term.
 
-    Mirrors examples at random; one batch in four has its holes cut. Afterwards the latents are standardised.
+    Mirrors examples at random; one batch in four is masked. Afterwards the latents are standardised.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     start_linear(vae, to_unit(pool.targets[:96]))
 
     def loss(step: int) -> Tensor:
-        images, holes = _draw(pool, batch, rng)
+        images, masks = _draw(pool, batch, rng)
         if step % 4 == 0:
-            images = cut_hole(images, holes)
+            images = mask_out(images, masks)
         with torch.autocast("cpu", torch.bfloat16):
             moments = vae.quant_conv(vae.encoder(images.contiguous(memory_format=torch.channels_last))).float()
             made = vae.decoder(vae.post_quant_conv(_draw_latents(moments))).float()
-        return _distance(made - images, 1.0 + holes) + 1e-4 * _divergence(moments)
+        return _distance(made - images, 1.0 + masks) + 1e-4 * _divergence(moments)
 
     _optimise(vae, "training the autoencoder", loss, steps, learning_rate)
     standardise(vae, to_unit(pool.targets[:500]))
@@ -125,9 +125,10 @@ def polish_decoder(
 ) -> None:
     """Trains the decoder on, with most weight on the clothes, while the encoder and so the latents stay as they are.
 
-    Beside the pixels, pictures are compared by what `eyes`, the Re-ID models' trunk, sees in them: the few dark pixels
-    of a hood or a collar weigh next to nothing in an average of pixels, and tell a hoodie from a coat. Only the holes
-    come from the decoder there, as in a finished variant. The latents get a little noise, as sampled ones have.
+    Beside the pixels, pictures are compared by what `eyes`, the Re-ID models' backbone, sees in them: the few dark
+    pixels of a hood or a collar weigh next to nothing in an average of pixels, and tell a hoodie from a coat. Only the
+    masked pixels come from the decoder there, as in a finished variant. The latents get a little noise, as sampled ones
+    have.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
@@ -136,13 +137,13 @@ def polish_decoder(
     eyes.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
     def loss(step: int) -> Tensor:
-        images, holes = _draw(pool, batch, rng)
+        images, masks = _draw(pool, batch, rng)
         with torch.autocast("cpu", torch.bfloat16):
             latents = vae.encode(images.contiguous(memory_format=torch.channels_last)).latent_dist.mean
             latents = latents + LATENT_NOISE * torch.randn(latents.shape)
             made = vae.decoder(vae.post_quant_conv(latents)).float()
-            seen = _seen_difference(eyes, torch.where(holes, made, images), images)
-        return _distance(made - images, 1.0 + 5.0 * holes) + SEEN_WEIGHT * seen
+            seen = _seen_difference(eyes, torch.where(masks, made, images), images)
+        return _distance(made - images, 1.0 + 5.0 * masks) + SEEN_WEIGHT * seen
 
     _optimise(vae, "polishing the decoder", loss, steps, learning_rate)
     vae.requires_grad_(True)
@@ -181,8 +182,8 @@ def _optimise(vae: AutoencoderKL, title: str, loss: Callable[[int], Tensor], ste
 
 def _draw(pool: Examples, batch: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     rows = np.sort(rng.integers(len(pool.words), size=batch))
-    images, holes = to_unit(pool.targets[rows]), torch.from_numpy(pool.holes[rows])[:, None]
-    return (images.flip(3), holes.flip(3)) if rng.uniform() < 0.5 else (images, holes)
+    images, masks = to_unit(pool.targets[rows]), torch.from_numpy(pool.masks[rows])[:, None]
+    return (images.flip(3), masks.flip(3)) if rng.uniform() < 0.5 else (images, masks)
 
 
 def _draw_latents(moments: Tensor) -> Tensor:
@@ -220,9 +221,9 @@ def standardise(vae: AutoencoderKL, images: Tensor) -> None:
 
 @torch.no_grad()
 def reconstruction_psnr(vae: AutoencoderKL, examples: Examples) -> dict[str, float]:
-    """Peak signal-to-noise ratio in dB over whole pictures (`all`) and in the pixels of the holes (`holes`)."""
+    """Peak signal-to-noise ratio in dB over whole pictures (`all`) and in the pixels of the masks (`holes`)."""
     images = to_unit(examples.targets)
     made = vae.decode(vae.encode(images).latent_dist.mean).sample.clamp(-1, 1)
     error = (made - images).square().mean(1) / 4
-    inside = error[torch.from_numpy(examples.holes)]
+    inside = error[torch.from_numpy(examples.masks)]
     return {"all": -10 * float(error.mean().log10()), "holes": -10 * float(inside.mean().log10())}

@@ -116,7 +116,6 @@ def test_generated_set(tmp_path: Path) -> None:
                     assert found.skipped(image_id, variant) == "mask is empty"
                 else:
                     np.testing.assert_array_equal(image, PIXELS[image_id] ^ (variant + 1))
-                assert found.target_clothes(image_id, variant) == f"{image_id}>{variant}"
                 assert found.prompt(image_id, variant) == f"outfit {variant}"
         assert ("a/1.png", 3) not in found
         for key in (("a/1.png", 3), ("a/1.png", -1), ("x", 0)):

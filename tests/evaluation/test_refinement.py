@@ -59,6 +59,17 @@ def algorithm_1(query, variants, gallery, labels, gallery_labels, m, setting, pr
     return results
 
 
+# seed, queries, gallery images, variants, m and setting
+random_sizes = given(
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 5),
+    st.integers(1, 20),
+    st.integers(0, 4),
+    st.integers(1, 7),
+    st.sampled_from(SETTINGS),
+)
+
+
 def random_case(rng, q, g, n_variants, dims=4):
     labels, gallery_labels = (
         Labels(rng.integers(0, 5, n), rng.integers(0, 3, n), rng.integers(0, 3, n)) for n in (q, g)
@@ -67,14 +78,7 @@ def random_case(rng, q, g, n_variants, dims=4):
     return query, variants, gallery, labels, gallery_labels
 
 
-@given(
-    st.integers(0, 2**32 - 1),
-    st.integers(1, 5),
-    st.integers(1, 20),
-    st.integers(0, 4),
-    st.integers(1, 7),
-    st.sampled_from(SETTINGS),
-)
+@random_sizes
 @settings(derandomize=True, max_examples=150, deadline=None)
 def test_equals_algorithm_1(seed, q, g, n_variants, m, setting):
     rng = np.random.default_rng(seed)
@@ -196,14 +200,7 @@ def cosines(rows, gallery):
     return np.array([[cosine(a, b) for b in gallery] for a in rows.reshape(-1, gallery.shape[1])])
 
 
-@given(
-    st.integers(0, 2**32 - 1),
-    st.integers(1, 5),
-    st.integers(1, 20),
-    st.integers(0, 4),
-    st.integers(1, 7),
-    st.sampled_from(SETTINGS),
-)
+@random_sizes
 @settings(derandomize=True, max_examples=100, deadline=None)
 def test_on_cosines_it_is_refine(seed, q, g, n_variants, m, setting):
     rng = np.random.default_rng(seed)

@@ -162,7 +162,8 @@ def test_what_is_drawn_one_by_one_knows_image_and_clothes(tiny_dataset, tmp_path
     read, store = pixels_of(tiny_dataset), Store(tmp_path / "store")
     generate_set(tmp_path / "set", plan(tiny_dataset, 2), partial(one_by_one, draw), read, {}, 4, store)
     generated = open_generated(tmp_path / "set")
-    clothes = generated.target_clothes("train/000.png", 1)
+    rows = generated.table().set_index(["image_id", "variant"])
+    clothes = rows.loc[("train/000.png", 1), "target_clothes"]
     assert (generated["train/000.png", 1] == 13 + int(clothes[0])).all()
 
 

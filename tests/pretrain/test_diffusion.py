@@ -33,28 +33,28 @@ SMALL = {
 @pytest.fixture(scope="module")
 def examples() -> Examples:
     parts = [part for index in range(4) for part in scene_examples(index)]
-    targets, holes, words = zip(*parts, strict=True)
-    return Examples(np.stack(targets), np.stack(holes), list(words))
+    targets, masks, words = zip(*parts, strict=True)
+    return Examples(np.stack(targets), np.stack(masks), list(words))
 
 
-def test_outside_the_hole_an_example_is_the_scene_as_worn():
+def test_outside_the_mask_an_example_is_the_scene_as_worn():
     for index in range(3):
         worn = render(pretrain_scene(index))
-        target, hole, words = scene_examples(index)[0]
-        assert (target[~hole] == worn.image[~hole]).all()
-        assert (target[hole] != worn.image[hole]).any()
+        target, mask, words = scene_examples(index)[0]
+        assert (target[~mask] == worn.image[~mask]).all()
+        assert (target[mask] != worn.image[mask]).any()
         assert words.count("|") == 2
     assert scene_examples(1)[0][1].mean() < 0.5
     assert scene_examples(0)[2][1].all()  # every fourth scene: the whole frame
 
 
-def test_a_roughened_hole_stays_near_the_true_one():
+def test_a_roughened_mask_stays_near_the_true_one():
     rng = np.random.default_rng(0)
     for index in range(5):
-        hole = np.isin(render(pretrain_scene(index)).labels, CLOTHES)
-        rough = roughen(hole, rng)
-        assert rough.shape == hole.shape
-        assert (rough & hole).sum() / (rough | hole).sum() > 0.4
+        mask = np.isin(render(pretrain_scene(index)).labels, CLOTHES)
+        rough = roughen(mask, rng)
+        assert rough.shape == mask.shape
+        assert (rough & mask).sum() / (rough | mask).sum() > 0.4
 
 
 def test_the_linear_start_reconstructs_before_any_step(examples):
@@ -115,11 +115,11 @@ def test_the_last_time_is_pure_noise():
     assert (schedule.diff() < 0).all()
 
 
-def test_loss_of_the_true_velocity_is_zero_and_counts_the_hole_most():
+def test_loss_of_the_true_velocity_is_zero_and_counts_the_mask_most():
     encoded = diffusion.Encoded(
         targets=torch.randn(3, 4, 6, 4).half(),
-        cut=torch.randn(3, 4, 6, 4).half(),
-        holes=torch.zeros(3, 1, 6, 4, dtype=torch.bool),
+        masked=torch.randn(3, 4, 6, 4).half(),
+        masks=torch.zeros(3, 1, 6, 4, dtype=torch.bool),
         touched=torch.zeros(3, 1, 6, 4, dtype=torch.bool),
         tokens=torch.zeros(3, 16, dtype=torch.long),
     )
@@ -130,11 +130,11 @@ def test_loss_of_the_true_velocity_is_zero_and_counts_the_hole_most():
     def loss(wrong: float, rows: slice) -> float:
         def oracle(inputs, times, tokens):
             kept = schedule[times][:, None, None, None]
-            noisy, around = inputs[:, :4], inputs[:, 5:]
+            noisy, masked = inputs[:, :4], inputs[:, 5:]
             clean = torch.stack(
                 [
-                    encoded.targets[next(i for i in range(3) if torch.equal(encoded.cut[i].float(), one))].float()
-                    for one in around
+                    encoded.targets[next(i for i in range(3) if torch.equal(encoded.masked[i].float(), one))].float()
+                    for one in masked
                 ]
             )
             noise = (noisy - kept.sqrt() * clean) / (1 - kept).sqrt()

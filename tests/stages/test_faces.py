@@ -43,10 +43,7 @@ def workplace(tmp_path, dataset, repository, monkeypatch) -> Path:
 
 
 def run(*arguments: str):
-    result = CliRunner().invoke(stages.faces.app, arguments)
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
+    return CliRunner().invoke(stages.faces.app, arguments, catch_exceptions=False)
 
 
 def test_faces_of_queries_and_gallery_are_those_of_the_images(workplace, repository):

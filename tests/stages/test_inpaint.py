@@ -79,10 +79,7 @@ def workplace(tmp_path, prepared, repository, monkeypatch) -> Path:
 
 
 def run(*arguments: str):
-    result = CliRunner().invoke(stages.inpaint.app, arguments)
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
+    return CliRunner().invoke(stages.inpaint.app, arguments, catch_exceptions=False)
 
 
 def change(**values) -> None:

@@ -41,10 +41,7 @@ def workplace(tmp_path, dataset, repository, monkeypatch) -> Path:
 
 
 def run(*arguments: str):
-    result = CliRunner().invoke(stages.parse.app, arguments)
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
+    return CliRunner().invoke(stages.parse.app, arguments, catch_exceptions=False)
 
 
 def content(folder: Path) -> dict[str, bytes]:

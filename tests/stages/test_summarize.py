@@ -39,10 +39,7 @@ def workplace(tmp_path, repository, monkeypatch) -> Path:
 
 def run(monkeypatch, name: str, answer: str):
     monkeypatch.setattr(dlcr.prompts.summarizer, "_ask", lambda _, content, settings, seeds, *__: [answer] * len(seeds))
-    result = CliRunner().invoke(stages.summarize.app, [name])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
+    return CliRunner().invoke(stages.summarize.app, [name], catch_exceptions=False)
 
 
 def test_one_outfit_a_clothes_id(workplace, monkeypatch):
