@@ -18,7 +18,7 @@ from dlcr.data import folder_fingerprint, load_manifest, open_images
 from dlcr.params import load_params, lookup
 from dlcr.prompts.answers import answerer, write_answers
 from dlcr.prompts.tables import write_texts
-from dlcr.runtime import determinism, timing
+from dlcr.runtime import timing
 from dlcr.runtime.networks import model_fingerprint
 from dlcr.runtime.resume import make_files, parts_folder, split_rows
 from dlcr.runtime.seeds import seed_of
@@ -32,7 +32,6 @@ def main(name: str) -> None:
     """Make the descriptions NAME."""
     params = load_params()
     entry = lookup(params.descriptions, "descriptions", name)
-    determinism.set_up()
     start = time.monotonic()
     manifest = load_manifest(Path("data", entry.dataset))
     train = manifest[manifest["split"] == "train"]

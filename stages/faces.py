@@ -17,7 +17,7 @@ import typer
 from dlcr.data import folder_fingerprint, load_manifest, open_images
 from dlcr.faces import face_maker, join_parts, query_and_gallery, source_fingerprint, write_faces, write_part
 from dlcr.params import load_params, lookup
-from dlcr.runtime import determinism, timing
+from dlcr.runtime import timing
 from dlcr.runtime.resume import make_files, parts_folder, split_rows
 from dlcr.runtime.stage import run_stage
 
@@ -31,7 +31,6 @@ def main(name: str) -> None:
     """Find the faces NAME."""
     params = load_params()
     entry = lookup(params.faces, "faces", name)
-    determinism.set_up()
     start = time.monotonic()
     folder, settings = Path("data", entry.dataset), params.find_faces.model_dump()
     ids = query_and_gallery(load_manifest(folder))["image_id"].tolist()

@@ -19,7 +19,7 @@ from dlcr.data.shards import checksum
 from dlcr.inpainting import align_set, alignment_judge, generate_set, plan_set
 from dlcr.inpainting.kinds import find_kind
 from dlcr.params import Params, load_params, lookup
-from dlcr.runtime import determinism, timing
+from dlcr.runtime import timing
 from dlcr.runtime.networks import model_fingerprint
 from dlcr.runtime.stage import run_stage
 
@@ -32,7 +32,6 @@ def main(name: str) -> None:
     params = load_params()
     entry = lookup(params.generated, "generated", name)
     kind = find_kind(entry.kind)
-    determinism.set_up()
     folder, k = Path("generated", name), entry.k or params.k
     start = time.monotonic()
     rows = load_manifest(Path("data", entry.dataset))

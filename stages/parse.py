@@ -15,7 +15,7 @@ import typer
 from dlcr.data import folder_fingerprint, load_manifest, open_images, read_table
 from dlcr.params import load_params, lookup
 from dlcr.parsing import mask_maker, write_masks
-from dlcr.runtime import determinism, timing
+from dlcr.runtime import timing
 from dlcr.runtime.networks import model_fingerprint
 from dlcr.runtime.resume import make_files, split_rows
 from dlcr.runtime.stage import run_stage
@@ -31,7 +31,6 @@ def main(name: str) -> None:
     """Mask the clothes in the dataset NAME."""
     params = load_params()
     lookup(params.datasets, "datasets", name)
-    determinism.set_up()
     start = time.monotonic()
     manifest = load_manifest(Path("data", name))
     wanted = manifest[manifest["split"].isin(SPLITS)]

@@ -8,6 +8,7 @@ from pathlib import Path
 # Before any numerical library starts: tests share two cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["DLCR_THREADS"] = "1"
+os.environ["DLCR_WORKERS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["DVC_NO_ANALYTICS"] = "1"
 
@@ -45,6 +46,6 @@ def repository() -> Path:
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests never write into the checkout's own .dlcr: stages take its place from DVC_ROOT or the working directory."""
-    ours = ("DLCR_ENGINE", "DLCR_EXECUTOR", "DLCR_WORKERS", "RAY_ADDRESS")
+    ours = ("DLCR_ENGINE", "DLCR_EXECUTOR", "RAY_ADDRESS")
     for name in ("DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME", *ours):
         monkeypatch.delenv(name, raising=False)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dlcr.runtime.determinism import thread_count
+from dlcr.runtime.determinism import core_count
 
 BLOCK_VALUES = 4_000_000  # similarities in a block: 16 MB in float32, memory that is used again and again
 BLOCK_ROWS = 512  # of a block at least: products of fewer rows are slow
@@ -175,7 +175,7 @@ def in_threads(work: Callable[[slice], None], rows: int, columns: int) -> None:
         for chunk in blocks(part.stop - part.start, columns, CHUNK_VALUES):
             work(slice(part.start + chunk.start, part.start + chunk.stop))
 
-    parts = list(blocks(rows, 1, -(-rows // thread_count())))
+    parts = list(blocks(rows, 1, -(-rows // core_count())))
     with ThreadPoolExecutor(max(1, len(parts))) as pool:
         list(pool.map(run, parts))
 

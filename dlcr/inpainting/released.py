@@ -23,7 +23,7 @@ from dlcr.data import GENERATED_SCHEMA, decode_rgb, encode_png, fingerprint, loa
 from dlcr.data.shards import MEASURES, checksum, image_size, shard_paths
 from dlcr.data.walk import IMAGE_ENDINGS, raise_all
 from dlcr.inpainting.generate import file_name
-from dlcr.runtime.determinism import thread_count
+from dlcr.runtime.determinism import core_count
 from dlcr.runtime.files import remove_leftovers
 from dlcr.runtime.progress import progress
 from dlcr.runtime.store import key_of
@@ -349,7 +349,7 @@ def _cut(
 
     present = rows[rows["image_id"].isin(strips.keys())] if wanted else rows.iloc[:0]
     images = {}
-    with ThreadPoolExecutor(thread_count()) as pool:
+    with ThreadPoolExecutor(core_count()) as pool:
         for start in range(0, len(present), WINDOW):
             part = present.iloc[start : start + WINDOW]
             for image_id, variants in zip(

@@ -30,6 +30,7 @@ from dlcr.reid.pixels import Pixels, fits, write_pixels
 from dlcr.reid.samples import Samples, load_labels, load_samples
 from dlcr.reid.seed import Job, Validate, plan_batches, train_seed
 from dlcr.runtime import timing
+from dlcr.runtime.determinism import core_count, worker_count
 from dlcr.runtime.jobs import run_jobs
 from dlcr.runtime.networks import model_fingerprint
 from dlcr.runtime.progress import progress
@@ -53,10 +54,9 @@ def train_run(
     recipes: by ablation, each with its `model`, as `Recipe.each` gives them; of the one named "" the folders are
     <output>/seed-<s>. dataset: folder data/<dataset>; generated: folder generated/<set>, not opened in mode "none";
     minimum: what the quality gate asks of its variants (`open_generated`). validate: a score of a model, the higher the
-    better, by which the epoch is chosen; without it the last one is. Call `determinism.set_up` first: its number of
-    threads is shared by the seeds, which train in processes of their own (one after the other on GPUs). The
-    environment's DLCR_PROCESSES spreads each seed over so many processes (`dlcr.reid.engine`), one GPU each where there
-    are GPUs.
+    better, by which the epoch is chosen; without it the last one is. Call `determinism.set_up` first: each seed has
+    that number of threads, in a process of its own (on GPUs one seed after the other). The environment's
+    DLCR_PROCESSES spreads each seed over so many processes (`dlcr.reid.engine`), one GPU each where there are GPUs.
 
     Checkpoints stay until all recipes are trained, so that a stopped run goes on with the one that it was at. The means
     over the seeds of what `train_seed` returns are recorded as the timing of `name`, or of `<name>.<ablation>`, and the
@@ -108,10 +108,10 @@ def _train_recipe(
     if fits(samples, recipe.size, checkpoints):
         cache = checkpoints / "pixels.npy"
         if not cache.exists():
-            write_pixels(cache, pixels, threads)
+            write_pixels(cache, pixels, core_count())
         pixels = replace(pixels, cache=cache)
-    workers = 1 if torch.cuda.is_available() or processes > 1 else min(len(seeds), threads)
-    jobs = [Job(recipe, run, pixels, seed, checkpoints, output, threads // workers, validate) for seed in seeds]
+    workers = 1 if torch.cuda.is_available() or processes > 1 else worker_count(len(seeds))
+    jobs = [Job(recipe, run, pixels, seed, checkpoints, output, threads, validate) for seed in seeds]
     facts = []
     with progress(len(seeds) * recipe.epochs * plan.rows.size, f"train {name}") as bar:
         if processes == 1:

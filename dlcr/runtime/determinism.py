@@ -1,6 +1,9 @@
-"""One call at the start of a stage: the same machine gives the same bytes twice."""
+"""One call at the start of a stage: the same machine gives the same bytes twice, with however many cores."""
 
+import ctypes
 import os
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 
 
 def set_up(threads: int | None = None) -> None:
@@ -25,13 +28,14 @@ def set_up(threads: int | None = None) -> None:
 
 
 def thread_count(threads: int | None = None) -> int:
-    """`threads`, or else the environment's DLCR_THREADS, or else the cores that this process may use.
+    """Of one process: `threads`, or else the environment's DLCR_THREADS, or else one, so that results do not depend on
+    the machine's cores: several processes use those. Beside a GPU, which makes the results, as many as there are cores.
 
     Raises ValueError when the number is not a positive integer.
     """
     wanted = os.environ.get("DLCR_THREADS") if threads is None else threads
     if wanted is None or wanted == "":
-        return core_count()
+        return core_count() if has_gpu() else 1
     if not str(wanted).isdecimal() or int(wanted) < 1:
         raise ValueError(f"threads (or DLCR_THREADS) must be a positive integer, got {wanted!r}")
     return int(wanted)
@@ -40,3 +44,42 @@ def thread_count(threads: int | None = None) -> int:
 def core_count() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def worker_count(most: int) -> int:
+    """How many processes work side by side on this machine: as many as there are cores for their threads, one beside a
+    GPU, at most `most`, and at most the environment's DLCR_WORKERS.
+
+    Raises ValueError when that is no positive integer.
+    """
+    room = 1 if has_gpu() else core_count() // thread_count()
+    return max(1, min(most, room, most_workers() or most))
+
+
+def most_workers() -> int | None:
+    """The environment's DLCR_WORKERS, None without. Raises ValueError when it is no positive integer."""
+    most = os.environ.get("DLCR_WORKERS") or None
+    if most is not None and (not most.isdecimal() or int(most) < 1):
+        raise ValueError(f"DLCR_WORKERS must be a positive integer, got {most!r}")
+    return None if most is None else int(most)
+
+
+@cache
+def has_gpu() -> bool:
+    """Whether PyTorch will find a GPU; it is not imported, which takes seconds, but its build and the driver asked."""
+    try:
+        build = version("torch").partition("+")[2]
+    except PackageNotFoundError:
+        return False
+    if build == "cpu":
+        return False
+    if build.startswith("rocm"):
+        import torch
+
+        return torch.cuda.is_available()
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    count = ctypes.c_int(0)
+    return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0

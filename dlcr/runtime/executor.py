@@ -1,4 +1,5 @@
-"""Where chunks of work run: in this process, or on the workers of a Ray cluster. The results are the same bytes.
+"""Where chunks of work run: in processes of this machine, or on the workers of a Ray cluster. The results are the same
+bytes.
 
 A chunk is what becomes one output file of a stage. The executor comes from the environment, never from params, as where
 a stage ran must not change its hash:
@@ -8,14 +9,17 @@ a stage ran must not change its hash:
     DLCR_WORKERS   at most so many workers; default: as many as there is room for
     DLCR_THREADS   threads of a worker, as in `dlcr.runtime.determinism`
 
-A worker is one process with one model: on a GPU of its own where the cluster has any, else on as many CPUs as it has
-threads. Nodes need the same `dlcr` and the weights (a folder of weights at the same path as here), but no shared disk
-for images. A cluster with a token, as Ray 2.60 makes them, takes RAY_AUTH_MODE=token and the same token everywhere.
+A worker is one process with one model. Here there is one for each core, by default; beside a GPU, or where there is
+only one chunk, this process does the work. On Ray a worker has a GPU of its own where the cluster has any, else as many
+CPUs as it has threads. Nodes need the same `dlcr` and the weights (a folder of weights at the same path as here), but
+no shared disk for images. A cluster with a token, as Ray 2.60 makes them, takes RAY_AUTH_MODE=token and the same token
+everywhere.
 """
 
 import logging
 import os
 import socket
+import sys
 import time
 import warnings
 from collections import deque
@@ -28,6 +32,7 @@ from types import ModuleType
 from typing import Any
 
 from dlcr.runtime import determinism
+from dlcr.runtime.jobs import run_workers
 
 Key = Hashable
 Work = Callable[[Any], Any]
@@ -41,7 +46,7 @@ _AHEAD = 2  # chunks a worker holds: the one it works on and the next
 def run_chunks(
     build: Callable[[], Work], chunks: Iterable[tuple[Key, Callable[[], Any]]], desc: str = "chunk"
 ) -> Generator[tuple[Key, Any], None, None]:
-    """Yield (key, result) of every chunk as it is finished: in order here, in any order on Ray.
+    """Yield (key, result) of every chunk as it is finished: in order by one process, in any order by several.
 
     build: loads the model and returns the work function, payload -> result. Called once in each worker, and not at all
         without chunks. Must pickle, as must payloads and results: a functools.partial of a module's function.
@@ -50,31 +55,39 @@ def run_chunks(
         texts) and computes nothing with PyTorch: here it runs in a thread beside the work on the chunk before.
     desc: what stands before a chunk's key in errors.
 
-    The caller writes the files. Ray's workers go on with their next chunk meanwhile; here, a caller that encodes for
-    long can hand that to a thread of its own. Arrays in payloads and results may be read-only. Closing the generator
-    (contextlib.closing) ends all workers, as does its end and any error.
+    The caller writes the files. Workers go on with their next chunk meanwhile; where this process does the work, a
+    caller that encodes for long can hand that to a thread of its own. Arrays in payloads and results may be read-only.
+    Closing the generator (contextlib.closing) ends all workers, as does its end and any error.
 
-    A worker that dies, alone or with its node, costs the chunks it had not finished: others make them. Exceptions of
-    makers, `build` and work pass through as they are. Raises ValueError for an unknown executor, a DLCR_WORKERS that is
-    no positive integer, a RAY_ADDRESS that is no address and for missing Ray; ConnectionError when no cluster answers
-    at RAY_ADDRESS; TimeoutError when it has had no room for any worker for PLACE_SECONDS; ChildProcessError for a chunk
-    that killed MOST_DEATHS workers, and when workers keep dying while they load the model.
+    A worker of Ray that dies, alone or with its node, costs the chunks it had not finished: others make them.
+    Exceptions of makers, `build` and work pass through as they are. Raises ValueError for an unknown executor, a
+    DLCR_WORKERS that is no positive integer, a RAY_ADDRESS that is no address and for missing Ray; ConnectionError when
+    no cluster answers at RAY_ADDRESS; TimeoutError when it has had no room for any worker for PLACE_SECONDS;
+    ChildProcessError for a worker that was killed here, or a chunk that killed MOST_DEATHS on Ray, and when workers
+    keep dying while they load the model.
     """
     executor = os.environ.get("DLCR_EXECUTOR") or "local"
     if executor == "local":
-        return _run_here(build, chunks)
+        return _run_here(build, chunks, desc)
     if executor == "ray":
-        return _run_on_ray(build, chunks, desc, _most_workers())
+        return _run_on_ray(build, chunks, desc, determinism.most_workers())
     raise ValueError(f"DLCR_EXECUTOR={executor!r} is unknown; expected local or ray")
 
 
-def _run_here(build: Callable[[], Work], chunks: Iterable) -> Generator[tuple[Key, Any], None, None]:
+def _run_here(build: Callable[[], Work], chunks: Iterable, desc: str) -> Generator[tuple[Key, Any], None, None]:
     rest = iter(chunks)
     chunk = next(rest, None)
     if chunk is None:
         return
+    threads, workers = determinism.thread_count(), determinism.worker_count(sys.maxsize)
+    first = [chunk, *islice(rest, 1)]
+    if workers > 1 and len(first) > 1:
+        yield from run_workers(build, chain(first, rest), workers, threads, desc)
+        return
+    rest = chain(first[1:], rest)
     with ThreadPoolExecutor(1) as thread:
         payload = thread.submit(chunk[1])
+        determinism.set_up(threads)
         work = build()
         while chunk is not None:
             key, ready = chunk[0], payload.result()
@@ -138,13 +151,6 @@ def _reach(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
     except OSError as error:
         raise ConnectionError(f"RAY_ADDRESS={address}: no Ray cluster answers there ({error})") from error
-
-
-def _most_workers() -> int | None:
-    most = os.environ.get("DLCR_WORKERS") or None
-    if most is not None and (not most.isdecimal() or int(most) < 1):
-        raise ValueError(f"DLCR_WORKERS must be a positive integer, got {most!r}")
-    return None if most is None else int(most)
 
 
 class _Actor:

@@ -1,15 +1,27 @@
-"""Independent jobs in processes of their own, with one clear error and nothing left running.
+"""Processes of one's own machine: independent jobs, or workers that load a model and take chunks, with one clear error
+and nothing left running.
 
-The seeds of a run train side by side this way, each with its share of the threads.
+The seeds of a run train side by side this way, and stages that work through images use every core.
 """
 
 import multiprocessing
+import os
+import pickle
 import signal
 import traceback
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Collection, Generator, Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain, islice
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+from dlcr.runtime import determinism
 
 Send = Callable[[object], None]
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""What libraries read when they are loaded; Arrow reads the first."""
 
 
 def run_jobs(
@@ -24,50 +36,116 @@ def run_jobs(
     """
     if workers == 1:
         return [function(*job, on_message) for job in jobs]
-    context = multiprocessing.get_context("spawn")
     waiting = list(enumerate(jobs))
-    running: dict[Connection, tuple[int, multiprocessing.Process]] = {}
     results: list[object] = [None] * len(jobs)
-    try:
+    with _processes() as running:
+        place: dict[Connection, int] = {}
         while waiting or running:
             while waiting and len(running) < workers:
                 index, job = waiting.pop(0)
-                ours, theirs = context.Pipe(duplex=False)
-                process = context.Process(target=_job, args=(function, job, theirs), daemon=True)
-                process.start()
-                theirs.close()  # so that the end of the process ends the pipe
-                running[ours] = index, process
+                place[_start(running, _job, function, job)] = index
             for pipe in wait(list(running)):
-                index, process = running[pipe]
-                kind, value = _receive(pipe, process)
+                kind, value = _receive(pipe, running[pipe])
+                if kind == "error":
+                    raise ValueError(value)
+                if kind == "trace":
+                    raise RuntimeError(f"a worker process failed:\n{value}")
                 if kind == "message":
                     on_message(value)
                 else:
-                    results[index] = value
-                    process.join()
-                    del running[pipe]
-    finally:
-        for _, process in running.values():
-            process.terminate()
-        for _, process in running.values():
-            process.join()
+                    results[place[pipe]] = value
+                    running.pop(pipe).join()
     return results
 
 
-def _receive(pipe: Connection, process: multiprocessing.Process) -> tuple[str, object]:
-    """The next message or the result of a process; its failure is raised."""
+def run_workers(
+    build: Callable[[], Callable[[Any], Any]],
+    chunks: Iterable[tuple[Hashable, Callable[[], Any]]],
+    workers: int,
+    threads: int,
+    desc: str,
+) -> Generator[tuple[Hashable, Any], None, None]:
+    """(key, result) of every chunk as it is finished, by up to `workers` processes of so many threads each.
+
+    build, chunks, desc: as for `dlcr.runtime.executor.run_chunks`, whose promises these are. A process is started when
+    there is a chunk for it. One that is killed raises ChildProcessError with its chunk's key.
+    """
+    rest = iter(chunks)
+    first = list(islice(rest, workers))
+    rest = chain(first, rest)
+    with _processes() as running:
+        for _ in first:
+            _start(running, _worker, build, threads, threads=threads)
+        held: dict[Connection, Hashable] = {}
+        ready = 0
+        while ready < len(first) or held:
+            for pipe in wait(list(running)):
+                key = held.pop(pipe, None)
+                kind, value, seen = _receive(pipe, running[pipe], desc if key is None else f"{desc} {key}")
+                for message, category in seen:
+                    warnings.warn(message, category, stacklevel=2)
+                if kind == "error":
+                    raise value
+                ready += kind == "ready"
+                chunk = next(rest, None)  # before the result is looked at: no worker waits for that
+                if chunk is None:
+                    _end([running.pop(pipe)])
+                else:
+                    held[pipe] = chunk[0]
+                    pipe.send(chunk[1]())
+                if kind == "result":
+                    yield key, value
+
+
+@contextmanager
+def _processes() -> Iterator[dict[Connection, SpawnProcess]]:
+    """Processes by their pipes; those that still run at the end are ended."""
+    running: dict[Connection, SpawnProcess] = {}
     try:
-        kind, value = pipe.recv()
-    except EOFError:
+        yield running
+    finally:
+        _end(running.values())
+
+
+def _end(processes: Collection[SpawnProcess]) -> None:
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.join()
+
+
+def _start(running: dict, target: Callable, *arguments: object, threads: int | None = None) -> Connection:
+    """A new process among those that run. threads: of all libraries in it; None: as here."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=target, args=(*arguments, theirs), daemon=True)
+    with _environment({} if threads is None else dict.fromkeys(THREADS, str(threads))):
+        process.start()
+    theirs.close()  # so that the end of the process ends the pipe
+    running[ours] = process
+    return ours
+
+
+@contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _receive(pipe: Connection, process: SpawnProcess, what: str = "") -> tuple:
+    try:
+        return pipe.recv()
+    except (EOFError, ConnectionResetError):
         process.join()
         raise ChildProcessError(
-            f"a worker process ended with exit code {process.exitcode} (-9: killed, often for lack of memory)"
+            f"{what and f'{what}: '}a worker process ended with exit code {process.exitcode} (-9: killed, often for "
+            "lack of memory)"
         ) from None
-    if kind == "error":
-        raise ValueError(value)
-    if kind == "trace":
-        raise RuntimeError(f"a worker process failed:\n{value}")
-    return kind, value
 
 
 def _job(function: Callable[..., object], job: tuple, pipe: Connection) -> None:
@@ -82,3 +160,34 @@ def _job(function: Callable[..., object], job: tuple, pipe: Connection) -> None:
         pipe.send(("error", str(error)))
     except Exception:
         pipe.send(("trace", traceback.format_exc()))
+
+
+def _worker(build: Callable[[], Callable[[Any], Any]], threads: int, pipe: Connection) -> None:
+    """Body of a process that takes chunks: answers (kind, result or exception, warnings). Ends with its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    determinism.set_up(threads)
+    work = None
+    try:
+        pipe.send(("ready", None, []))
+        while True:
+            payload = pipe.recv()
+            with warnings.catch_warnings(record=True) as seen:
+                try:
+                    work = work or build()
+                    answer = "result", work(payload)
+                except Exception as error:
+                    answer = "error", _portable(error)
+            pipe.send((*answer, [(str(warning.message), warning.category) for warning in seen]))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return
+
+
+def _portable(error: Exception) -> Exception:
+    """An exception with its trace, as it is where it can be sent."""
+    trace = traceback.format_exc()
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"a worker process failed:\n{trace}")
+    error.add_note(trace)
+    return error

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from dlcr.runtime.determinism import core_count, thread_count
+from dlcr.runtime.determinism import core_count, thread_count, worker_count
 from dlcr.runtime.files import write_json
 from dlcr.runtime.store import state_root
 
@@ -67,7 +67,7 @@ def machine() -> dict[str, str | int | float | None]:
     return {
         "cpu": _cpu(),
         "cores": core_count(),
-        "threads": thread_count(),
+        "threads": thread_count() * worker_count(core_count()),
         "memory_gb": round(memory, 1),
         "gpu": cuda.get_device_name() if cuda else None,
         "python": platform.python_version(),
@@ -77,11 +77,11 @@ def machine() -> dict[str, str | int | float | None]:
 
 
 def peak_memory_mb() -> float:
-    """Return the highest memory use so far in MiB: of the GPU if PyTorch uses one, else of the process."""
+    """Return the highest memory use so far in MiB: of the GPU if PyTorch uses one, else of this process or a worker."""
     cuda = _cuda()
     if cuda and cuda.is_initialized():
         return cuda.max_memory_allocated() / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # bytes on macOS, KiB on Linux
 
 

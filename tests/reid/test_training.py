@@ -218,10 +218,11 @@ def test_killed_and_resumed_gives_the_same_bytes(make_toy, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_processes_give_the_same_bytes_as_one(make_toy, tmp_path: Path) -> None:
+def test_processes_give_the_same_bytes_as_one(make_toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset, generated = make_toy()
     train_toy(RECIPE, dataset, generated, [0, 1], tmp_path / "runs/one")
-    determinism.set_up(2)
+    monkeypatch.delenv("DLCR_WORKERS")
+    monkeypatch.setattr(determinism, "core_count", lambda: 2)
     train_toy(RECIPE, dataset, generated, [0, 1], tmp_path / "runs/two")
     for folder in ("seed-0", "seed-1"):
         assert _bytes(tmp_path / "runs/one" / folder) == _bytes(tmp_path / "runs/two" / folder)

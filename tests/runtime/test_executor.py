@@ -5,6 +5,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
+from operator import attrgetter
 from types import SimpleNamespace
 
 import pytest
@@ -40,6 +41,16 @@ def test_here_the_next_payload_is_made_during_the_work() -> None:
     chunks = [("a", lambda: None), ("b", lambda: made.set())]
     works = run_chunks(lambda: lambda payload: made.wait(30), chunks)
     assert next(works) == ("a", True)
+
+
+def test_here_several_cores_have_a_process_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DLCR_WORKERS")
+    monkeypatch.setattr(executor.determinism, "core_count", lambda: 2)
+    chunks = [(number, partial(int, number)) for number in range(5)]
+    assert dict(run_chunks(partial(attrgetter, "real"), chunks)) == {number: number for number in range(5)}
+    here = []  # a list of this process: one chunk is worked on in it
+    assert dict(run_chunks(lambda: here.append, chunks[:1])) == {0: None}
+    assert here == [0]
 
 
 @pytest.mark.parametrize("mode", ["local", "ray"])

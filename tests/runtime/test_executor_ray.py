@@ -97,6 +97,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
 def on_ray(cluster: object, monkeypatch: pytest.MonkeyPatch) -> object:
     monkeypatch.setenv("DLCR_EXECUTOR", "ray")
     monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    monkeypatch.delenv("DLCR_WORKERS")
     return cluster
 
 

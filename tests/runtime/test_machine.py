@@ -9,9 +9,9 @@ import pytest
 import torch
 import typer
 
+from dlcr.runtime import determinism, timing
 from dlcr.runtime import progress as progress_module
-from dlcr.runtime import timing
-from dlcr.runtime.determinism import set_up
+from dlcr.runtime.determinism import set_up, thread_count, worker_count
 from dlcr.runtime.progress import progress
 from dlcr.runtime.stage import run_stage
 
@@ -58,6 +58,27 @@ def test_set_up_takes_threads_from_the_environment(monkeypatch: pytest.MonkeyPat
     finally:
         torch.set_num_threads(before[0])
         torch.set_deterministic_debug_mode(before[1])
+
+
+def test_the_cores_are_for_processes_of_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(determinism, "core_count", lambda: 8)
+    for name in ("DLCR_THREADS", "DLCR_WORKERS"):
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(determinism, "has_gpu", lambda: False)
+    assert (thread_count(), worker_count(20), worker_count(3)) == (1, 8, 3)
+    monkeypatch.setenv("DLCR_THREADS", "3")
+    assert (thread_count(), worker_count(20)) == (3, 2)
+    monkeypatch.setenv("DLCR_THREADS", "16")
+    assert worker_count(20) == 1
+    monkeypatch.delenv("DLCR_THREADS")
+    monkeypatch.setenv("DLCR_WORKERS", "5")
+    assert worker_count(20) == 5
+    monkeypatch.setattr(determinism, "has_gpu", lambda: True)  # one process has it, the rest is for its threads
+    assert (thread_count(), worker_count(20)) == (8, 1)
+
+
+def test_a_gpu_is_where_pytorch_finds_one() -> None:
+    assert determinism.has_gpu() == torch.cuda.is_available()
 
 
 def test_timings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

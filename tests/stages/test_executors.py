@@ -1,4 +1,4 @@
-"""Stages parse, describe and inpaint on two Ray workers: the same bytes as in one process."""
+"""Stages parse, describe and inpaint by several processes, here and on Ray: the same bytes as in one."""
 
 import logging
 from collections.abc import Iterator
@@ -13,6 +13,7 @@ import stages.inpaint
 import stages.parse
 from dlcr.data import read_table
 from dlcr.params import MiniCC
+from dlcr.runtime import determinism
 from stages.prepare import render_minicc
 from stages.summarize import app as summarize_app
 
@@ -52,11 +53,18 @@ def run_all() -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-def test_stages_on_ray_write_the_same_bytes(workplace: Path, cluster: None, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("executor", ["local", "ray"])
+def test_stages_by_several_processes_write_the_same_bytes(
+    workplace: Path, executor: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     expected = run_all()
     assert sum(name.startswith("generated/inpainting/") for name in expected) == 2 * 5
     assert read_table("generated/inpainting/variant-001-block-0000.arrow").num_rows == 4
-    monkeypatch.setenv("DLCR_EXECUTOR", "ray")
+    if executor == "ray":
+        request.getfixturevalue("cluster")
+    monkeypatch.setenv("DLCR_EXECUTOR", executor)
+    monkeypatch.delenv("DLCR_WORKERS")
+    monkeypatch.setattr(determinism, "core_count", lambda: 3)
     monkeypatch.setenv("DVC_ROOT", str(workplace / "elsewhere"))  # another store: nothing is taken from the first
     for name in expected:
         Path(name).unlink()
