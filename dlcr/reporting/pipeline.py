@@ -57,16 +57,22 @@ def pipeline_svg(path: Path = Path("dvc.yaml")) -> str:
         for stage in stages
     }
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("dlcr.reporting"), autoescape=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.PackageLoader("dlcr.reporting"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    environment.trim_blocks = environment.lstrip_blocks = True
     return environment.get_template("pipeline.svg.j2").render(
         boxes=boxes.values(),
         paths=[_path(boxes[start], boxes[end]) for start, end in drawn],
         families=dict.fromkeys(stage.family for stage in stages),
         width=MARGIN + max(box["x"] for box in boxes.values()) + BOX,
         bottom=max(box["y"] + box["height"] for box in boxes.values()),
-        **{"box": BOX, "head": HEAD, "line": LINE, "margin": MARGIN},
+        box=BOX,
+        head=HEAD,
+        line=LINE,
+        margin=MARGIN,
     )
 
 
