@@ -11,6 +11,8 @@ import shlex
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import asyncssh
@@ -159,6 +161,32 @@ def test_a_second_clone_has_nothing_to_do(
     shard = next((other / "generated" / "oracle").glob("*.arrow"))
     assert (shard.is_symlink(), shard.stat().st_nlink > 1) == (links == "symlink", links == "hardlink")
     assert "Everything is up to date" in command(other, "dvc", "push")
+
+
+def test_strangers_read_by_http(repository: Path, clone: Path, tmp_path: Path) -> None:
+    """All of it, or after an edit only what the changed stage reads."""
+    handler = partial(SimpleHTTPRequestHandler, directory=tmp_path / "www")
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        instead = {"/srv/www": str(tmp_path / "www"), "127.0.0.1:8000": f"127.0.0.1:{server.server_port}"}
+        share(repository, clone, "HTTP, for everybody", instead)
+        assert (clone / ".dvc" / "config").read_text().count("url = ") == 1
+        other, printed = second(repository, clone, [])
+        assert "up to date" in printed[-1]
+        assert contents(other) == contents(clone)
+
+        command(tmp_path, "git", "clone", "--quiet", str(clone), "third")
+        params = yaml.safe_load((tmp_path / "third" / "params.yaml").read_text())
+        params["refine"]["m"] += 1
+        (tmp_path / "third" / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+        needed = follow(tmp_path / "third", documented(repository, "Only what is needed"))
+        assert stages_run(needed[0]) == {"refine-eval@progressive"}
+        assert (tmp_path / "third" / "runs" / "progressive").is_dir()
+        assert not (tmp_path / "third" / "masks" / "minicc").exists()
+        command(tmp_path / "third", "git", "checkout", "--quiet", "params.yaml", "dvc.lock")
+        assert stages_run(command(tmp_path / "third", "dvc", "repro", "--pull")) == set()
+        assert contents(tmp_path / "third") == contents(clone)
+        server.shutdown()
 
 
 def test_links_instead_of_copies(repository: Path, clone: Path) -> None:
