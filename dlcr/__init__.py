@@ -1,3 +1,3 @@
 """DLCR: clothes-changing person re-identification with inpainted outfits."""
 
-__version__ = "1.0.0"
+__version__ = "0.1.0"

@@ -8,6 +8,8 @@ dlcr models pin
 dlcr import-released DIR --dataset prcc
 dlcr claims
 dlcr targets a1
+dlcr --version
+dlcr --install-completion
 """
 
 from __future__ import annotations
@@ -21,15 +23,35 @@ from typing import Annotated
 
 import typer
 
-from dlcr import profiles
+from dlcr import __version__, profiles
 from dlcr.params import Params, load_params
 from dlcr.runtime.stage import run_stage
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="DLCR as a reproducible pipeline.")
+app = typer.Typer(no_args_is_help=True)
 profile_app = typer.Typer(no_args_is_help=True, help="Choose what params.yaml describes.")
 app.add_typer(profile_app, name="profile")
 models_app = typer.Typer(no_args_is_help=True, help="The weights that params.yaml names.")
 app.add_typer(models_app, name="models")
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"dlcr {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def describe(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """DLCR as a reproducible pipeline."""
+
+
+def _profiles(begun: str) -> list[str]:
+    """Names of profiles for the shell to complete."""
+    return sorted(path.stem for path in profiles.PROFILES.glob(f"{begun}*.yaml"))
 
 
 @profile_app.command("list")
@@ -42,7 +64,7 @@ def list_profiles() -> None:
 
 @profile_app.command("use")
 def use_profile(
-    name: str,
+    name: Annotated[str, typer.Argument(autocompletion=_profiles)],
     force: Annotated[bool, typer.Option("--force", help="Replace edits too; params.edited/ keeps them.")] = False,
 ) -> None:
     """Make profiles/NAME.yaml, or the file NAME, the active params.yaml; edits that nothing else holds are not lost."""
@@ -50,7 +72,9 @@ def use_profile(
 
 
 @profile_app.command("diff")
-def diff_profile(name: Annotated[str | None, typer.Argument(help="Default: the closest.")] = None) -> None:
+def diff_profile(
+    name: Annotated[str | None, typer.Argument(help="Default: the closest.", autocompletion=_profiles)] = None,
+) -> None:
     """Say what params.yaml has otherwise than profile NAME; the exit code is 0 either way, as with `git diff`."""
     typer.echo("\n".join(profiles.compare(name)))
 
@@ -128,6 +152,7 @@ def _imported_section(dataset: str, name: str) -> str:
 def check_claims(
     strict: Annotated[bool, typer.Option("--strict", help="Count what is undecided or was not run, too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print plain data instead of text.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print a table of Markdown instead.")] = False,
 ) -> None:
     """Hold the paper's statements against this run; the exit code says if one is contradicted (docs/claims.md)."""
     from dlcr.reporting import claims  # loads pandas
@@ -138,12 +163,17 @@ def check_claims(
     params = load_params()
     check(params)
     found = claims.claims(params, load_results(Path(), params), load_all())
-    typer.echo(json.dumps(claims.records(found), indent=2, ensure_ascii=False) if as_json else claims.render(found))
+    if as_json:
+        typer.echo(json.dumps(claims.records(found), indent=2, ensure_ascii=False))
+    else:
+        typer.echo(claims.table(found) if as_markdown else claims.render(found))
     raise typer.Exit(claims.exit_code(found, strict))
 
 
 @app.command(context_settings={"ignore_unknown_options": True})
-def targets(tables: Annotated[list[str] | None, typer.Argument(metavar="TABLE...")] = None) -> None:
+def targets(
+    tables: Annotated[list[str] | None, typer.Argument(metavar="TABLE...")] = None,
+) -> None:
     """Print the pipeline's stages that evaluate the rows of TABLEs: `dvc repro $(dlcr targets a1)`.
 
     A table is a key of report.tables in params.yaml, in any case. On an error a stage is printed that cannot exist.
@@ -175,7 +205,8 @@ def table_stages(params: Params, table: str) -> set[str]:
 
 def main() -> None:
     """Entry point of the console script: an expected error is one line, not a traceback."""
-    commands = typer.main.get_command(app).commands
-    if len(sys.argv) > 1 and sys.argv[1] not in {*commands, "--help"}:
+    command = typer.main.get_command(app)
+    options = {name for option in command.params for name in option.opts}
+    if len(sys.argv) > 1 and sys.argv[1] not in {*command.commands, *options, "--help"}:
         print("no-such-command")  # for a mistyped `dvc repro $(dlcr targets a1)`, as `targets` does on errors
     run_stage(app)

@@ -1,4 +1,4 @@
-"""`dlcr import-released`, `targets` and `claims` as a user types them."""
+"""`dlcr import-released`, `targets`, `claims` and the shell's completion as a user types them."""
 
 import json
 import shutil
@@ -11,6 +11,7 @@ from clones import command, start
 from strips import pack_prcc, train_rows, write_strips
 from typer.testing import CliRunner
 
+from dlcr import __version__
 from dlcr.cli import app, main
 from dlcr.data import open_generated
 from dlcr.reporting import claims
@@ -129,11 +130,39 @@ def test_claims_say_their_verdict_by_the_exit_code(
     assert CliRunner().invoke(app, ["claims", "--strict"]).exit_code == 4
     found = json.loads(CliRunner().invoke(app, ["claims", "--json"]).output)
     assert {claim["outcome"] for claim in found} == {"not run"}
+    rows = CliRunner().invoke(app, ["claims", "--markdown"]).output.splitlines()
+    assert rows[0] == "| Claim | Effect (95 % interval) | Here |"
+    assert rows[2] == "| DLCR as a whole raises top-1. |  | not run |"
     wrong = claims.Claim("x", "It helps.", "+1", "contradicted", -5.0, -8.0, -2.0, 0.001, "points", "paired", "", [])
     monkeypatch.setattr(claims, "claims", lambda *arguments: [wrong])
     contradicted = CliRunner().invoke(app, ["claims"])
     assert contradicted.exit_code == 3
     assert "CONTRADICTED" in contradicted.output
+    contradicted = CliRunner().invoke(app, ["claims", "--markdown"])
+    assert contradicted.exit_code == 3
+    assert "| It helps. | -5.0 points (-8.0 to -2.0) | contradicted |" in contradicted.output
+
+
+def test_the_version_is_that_of_the_package(repository: Path) -> None:
+    assert command(repository, "dlcr", "--version") == f"dlcr {__version__}\n"
+
+
+def test_the_shell_completes_commands_and_profiles(repository: Path, tmp_path: Path) -> None:
+    """As bash calls it after `dlcr --install-completion`, which writes into the home that it is given."""
+    shutil.copytree(repository / "profiles", tmp_path / "profiles")
+    script = """
+dlcr --install-completion > /dev/null
+. ~/.bashrc
+complete_words() {
+  COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _dlcr_completion dlcr; echo "${COMPREPLY[@]}"
+}
+complete_words dlcr cl
+complete_words dlcr profile use prcc
+"""
+    assert command(tmp_path, "bash", "-ec", script, HOME=str(tmp_path)).split("\n")[:2] == [
+        "claims",
+        "prcc prcc-models",
+    ]
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ come from podman's cache.
 
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -309,3 +310,14 @@ def test_a_caller_who_is_not_root(repository: Path, clone: Path) -> None:
     finally:
         as_user("podman system reset --force")
         shutil.rmtree(folder)
+
+
+def test_the_dev_container_has_what_make_needs(repository: Path) -> None:
+    """docs/install.md's build; podman's cache makes it a matter of seconds after the first time."""
+    lines = documented(repository, "A dev container", {"podman build": "podman build --network host"}, "install.md")
+    command(repository, "bash", "-ec", "\n".join(lines))
+    inside = "make --version && git --version && python3 -m venv /tmp/venv && /tmp/venv/bin/python --version"
+    printed = command(repository, "podman", "run", "--rm", "--user", "dlcr", "dlcr-dev", "sh", "-ec", inside)
+    version = re.search(r"Python 3\.(\d+)", printed)
+    assert version
+    assert int(version[1]) >= 11

@@ -11,6 +11,8 @@ import shlex
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import asyncssh
@@ -159,6 +161,31 @@ def test_a_second_clone_has_nothing_to_do(
     shard = next((other / "generated" / "oracle").glob("*.arrow"))
     assert (shard.is_symlink(), shard.stat().st_nlink > 1) == (links == "symlink", links == "hardlink")
     assert "Everything is up to date" in command(other, "dvc", "push")
+
+
+def test_strangers_read_by_http(repository: Path, clone: Path, tmp_path: Path) -> None:
+    """After an edit only what the changed stage reads; then all of it."""
+    handler = partial(SimpleHTTPRequestHandler, directory=tmp_path / "www")
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        instead = {"/srv/www": str(tmp_path / "www"), "127.0.0.1:8000": f"127.0.0.1:{server.server_port}"}
+        share(repository, clone, "HTTP, for everybody", instead)
+        assert (clone / ".dvc" / "config").read_text().count("url = ") == 1
+        other = tmp_path / "other"
+        command(tmp_path, "git", "clone", "--quiet", str(clone), other.name)
+        params = yaml.safe_load((other / "params.yaml").read_text())
+        params["refine"]["m"] += 1
+        (other / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+        printed = follow(other, documented(repository, "Only what is needed"))
+        assert stages_run(printed[0]) == {"refine-eval@progressive"}
+        assert (other / "runs" / "progressive").is_dir()
+        assert not (other / "masks" / "minicc").exists()
+        assert stages_run(command(other, "dvc", "repro", "--pull", "parse@minicc")) == set()
+        assert (other / "masks" / "minicc").is_dir()
+        command(other, "git", "restore", "params.yaml", "dvc.lock")
+        command(other, "dvc", "pull")
+        assert contents(other) == contents(clone)
+        server.shutdown()
 
 
 def test_links_instead_of_copies(repository: Path, clone: Path) -> None:

@@ -2,6 +2,7 @@
 
     found = claims(params, results, timings)    # what each statement came to, as data
     print(render(found))                        # for a terminal
+    print(table(found))                         # as Markdown
     records(found)                              # for JSON
     exit_code(found)                            # for continuous integration
 
@@ -21,7 +22,7 @@ import pandas as pd
 
 from dlcr.evaluation.statistics import Difference, paired_difference
 from dlcr.params import Params, Row
-from dlcr.reporting.formats import interval, is_gap, number, p_value, signed
+from dlcr.reporting.formats import interval, is_gap, markdown, number, p_value, signed
 from dlcr.reporting.parts import Claim, Outcome
 from dlcr.reporting.results import Result, aligned, timing_of
 from dlcr.reporting.statements import STATEMENTS, Statement
@@ -141,16 +142,33 @@ def render(found: Sequence[Claim]) -> str:
     """The claims as text for a terminal, with a count of the verdicts at the end."""
     blocks = []
     for claim in found:
-        effect = signed(claim.effect) if claim.unit.startswith("points") else number(claim.effect)
-        numbers = [f"{effect} {claim.unit}"] if not is_gap(claim.effect) else []
+        numbers = [_effect(claim)] if not is_gap(claim.effect) else []
         numbers += [f"95 % interval {interval(claim.low, claim.high)}"] if not is_gap(claim.low) else []
         numbers += [f"p {_equals(claim.p)}"] if not is_gap(claim.p) else []
         lines = [f"{claim.outcome.upper():<13} {claim.name}: {claim.statement}"]
         lines += [f"Paper: {claim.paper}", ", ".join(numbers), claim.test, claim.detail]
         blocks.append("\n".join([lines[0], *(_indented(line) for line in lines[1:] if line)]))
+    return "\n\n".join([*blocks, _counts(found)]) + "\n"
+
+
+def table(found: Sequence[Claim]) -> str:
+    """The claims as a table of Markdown: statement, effect with its interval, verdict; their count below."""
+    rows = []
+    for claim in found:
+        numbers = [_effect(claim)] if not is_gap(claim.effect) else []
+        numbers += [f"({interval(claim.low, claim.high)})"] if not is_gap(claim.low) else []
+        rows.append((claim.statement, " ".join(numbers), claim.outcome))
+    columns = ["Claim", "Effect (95 % interval)", "Here"]
+    return markdown(pd.DataFrame(rows, columns=columns), [_counts(found)]).decode()
+
+
+def _effect(claim: Claim) -> str:
+    return f"{(signed if claim.unit.startswith('points') else number)(claim.effect)} {claim.unit}"
+
+
+def _counts(found: Sequence[Claim]) -> str:
     counts = Counter(claim.outcome for claim in found)
-    blocks.append(", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES))
-    return "\n\n".join(blocks) + "\n"
+    return ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES)
 
 
 def records(found: Sequence[Claim]) -> list[dict]:
