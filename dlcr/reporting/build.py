@@ -67,7 +67,7 @@ def build(root: Path, params: Params, timings: pd.DataFrame) -> dict[str, bytes]
     )
     return {
         **{path: content for table in found.values() for path, content in table_files(table).items()},
-        **{f"figures/{picture.name}.{picture.kind}": picture.content for picture in pictures.values()},
+        **{f"figures/{picture.name}.svg": picture.content for picture in pictures.values()},
         **figures.plot_data(root, params, found, histories),
         "metrics.json": _json({"tables": metrics(found, shares), "stages": stages, "retrievals": counts}),
         "claims.json": _json({"claims": {claim.pop("name"): claim for claim in records(verdicts)}}),

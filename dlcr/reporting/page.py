@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from importlib.resources import files
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
 import yaml
@@ -28,7 +29,6 @@ from dlcr.reporting.sheets import CATEGORIES, private_item
 LIMIT, PICTURES = 15_000_000, 6_000_000
 """Bytes: the page has fewer, its figures at most so many. The browsers show what then still fits."""
 ALIGNMENT = {"words": "words", "upper": "upper", "lower": "lower", "footwear": "footwear", "all": "any item"}
-MIME = {"svg": "image/svg+xml", "png": "image/png"}
 GROUPS = ("What each part contributes", "Methods and models", "Prompts", "Data and domains", "Everything")
 """Headings of the tables; Table A1, the headline, stands on top."""
 FIGURES = {
@@ -293,7 +293,7 @@ def picture_rows(pictures: dict[str, Picture]) -> dict[str, dict[str, str]]:
     """Pictures for the template, by name; those beyond `PICTURES` bytes in all have no `uri`."""
     left, found = PICTURES, {}
     for name, picture in pictures.items():
-        uri = f"data:{MIME[picture.kind]};base64,{b64encode(picture.content).decode()}"
+        uri = svg_uri(picture.content)
         if len(uri) > left:
             uri = ""
         left -= len(uri)
@@ -302,10 +302,15 @@ def picture_rows(pictures: dict[str, Picture]) -> dict[str, dict[str, str]]:
             "title": picture.title,
             "alt": picture.alt,
             "caption": picture.caption,
-            "file": f"figures/{picture.name}.{picture.kind}",
+            "file": f"figures/{picture.name}.svg",
             "uri": uri,
         }
     return found
+
+
+def svg_uri(content: bytes) -> str:
+    """An SVG file as a data URI: escaped, which for lines and numbers is shorter than base64."""
+    return "data:image/svg+xml," + quote(" ".join(content.decode().split("\n")), safe=" !$'()*+,-./:;=?@[]_{|}~")
 
 
 def evaluation_rows(page: Page) -> list[dict[str, Any]]:

@@ -54,7 +54,7 @@ def make_page(params: Params) -> Page:
     }
     svg = b'<svg xmlns="http://www.w3.org/2000/svg" width="40" height="20"><path d="M0 0h40v20z"/></svg>'
     pictures = {
-        name: Picture(name, "svg", f"Title of {name}", svg, f"Alt of {name} {HOSTILE}", HOSTILE)
+        name: Picture(name, f"Title of {name}", svg, f"Alt of {name} {HOSTILE}", HOSTILE)
         for name in ("a1", "fig-a3", "fig-a4")
     }
     claim = Claim(

@@ -43,7 +43,7 @@ def activations(root: Path, params: Params, before: str | None, after: str | Non
         return None
     masks = _masks(root / "masks" / params.report.dataset, chosen)
     height = WIDTH * ratio(images[0])
-    with style(8):
+    with style():
         figure = Figure(figsize=(NAMES + len(images) * (WIDTH + GAP), 0.1 + 3 * (height + TEXT)))
         rows = [(image, "") for image in images]
         for found in maps:
@@ -53,10 +53,9 @@ def activations(root: Path, params: Params, before: str | None, after: str | Non
             panel(figure, NAMES + column * (WIDTH + GAP), 0.1 + row * (height + TEXT), WIDTH, height, picture, text)
         for row, name in enumerate(("query", "baseline", "DLCR")):
             write(figure, 0.1, 0.1 + row * (height + TEXT) + height / 2, name)
-        content = to_bytes(figure, "png")
+        content = to_bytes(figure)
     return Picture(
         "fig-a6",
-        "png",
         "Figure A6: activation maps, baseline beside DLCR",
         content,
         f"{len(images)} queries ({', '.join(chosen)}), and over each where the last feature maps of the baseline and "
