@@ -104,7 +104,7 @@ def _render(page: Page, browsers: Browsers) -> bytes:
         private=private_item(params),
         headlines=headlines(page),
         share=_share_sentence(page.shares),
-        claims=claim_rows(page.claims),
+        claims=claim_rows(page.claims, page.provenance.get("evaluations", {})),
         verdicts=[(name, sign, sum(claim.outcome == name for claim in page.claims)) for name, sign in VERDICTS.items()],
         headline=tables.get("a1"),
         groups=grouped(tables),
@@ -247,8 +247,9 @@ def _share_sentence(shares: dict) -> str:
     )
 
 
-def claim_rows(claims: list[Claim]) -> list[dict[str, Any]]:
-    """Claims for the template: the claim, its sign, its numbers in words, and its interval drawn (`strip`)."""
+def claim_rows(claims: list[Claim], known: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Claims for the template: the claim, its sign, its numbers in words, its interval drawn (`strip`), and how many of
+    its sources were not run (`missing`), by the provenance that is `known` of each."""
     points = [claim for claim in claims if claim.unit.startswith("points")]  # what has its zero where nothing changes
     reach = max((abs(end) for claim in points for end in _ends(claim)), default=0.0)
     return [
@@ -259,10 +260,15 @@ def claim_rows(claims: list[Claim]) -> list[dict[str, Any]]:
             "effect": _effect(claim, claim in points),
             "detail": ", ".join(_certainty(claim)),
             "strip": _strip(claim, reach) if claim in points else None,
-            "sources": [{"name": name, "href": f"#{anchor(name)}"} for name in claim.sources],
+            "sources": sources,
+            "missing": sum(source["missing"] for source in sources),
         }
-        for claim in claims
+        for claim, sources in ((claim, [_source(name, known) for name in claim.sources]) for claim in claims)
     ]
+
+
+def _source(name: str, known: Mapping[str, Any]) -> dict[str, Any]:
+    return {"name": name, "href": f"#{anchor(name)}", "missing": known.get(name, {}).get("state") == "not run"}
 
 
 def _ends(claim: Claim) -> list[float]:
@@ -320,7 +326,10 @@ def evaluation_rows(page: Page) -> list[dict[str, Any]]:
     named = {value.source for value in cells if isinstance(value, Cell) and value.source}
     named |= {name for claim in page.claims for name in claim.sources}
     named |= {row.evaluation for row in page.params.report.tables.get("a1", {}).values()}
-    return [{"name": name, "id": anchor(name), "facts": known.get(name)} for name in sorted({*known, *named})]
+    return [
+        {"name": name, "id": anchor(name), "facts": known.get(name), "state": known.get(name, {}).get("state")}
+        for name in sorted({*known, *named})
+    ]
 
 
 def stage_rows(stages: dict) -> list[dict[str, str]]:

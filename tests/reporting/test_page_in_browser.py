@@ -93,6 +93,27 @@ def test_a_number_leads_to_its_provenance(tab: Browser, file: Path, whole: Page)
 
 
 @pytest.mark.slow
+def test_a_heading_sorts_its_table(tab: Browser, file: Path) -> None:
+    tab.open(file)
+    column = "[...document.querySelectorAll('#a1 ~ .scroll tbody tr')].map(row => row.cells[0].innerText).join()"
+    state = "document.querySelector('#a1 ~ .scroll thead th').getAttribute('aria-sort')"
+    assert tab.run(column) == "1,2"
+    tab.run("document.querySelector('#a1 ~ .scroll thead button').focus()")
+    for expected in ((None, "1,2"), ("ascending", "1,2"), ("descending", "2,1"), (None, "1,2")):
+        assert (tab.run(state), tab.run(column)) == expected
+        tab.press("Enter")
+    # times by seconds, thousands, signs, texts after numbers, and gaps last in both directions
+    texts = ["3 min 05 s", "1,200.5", "–", "-4.0", "+2.0 points", "a10", "a9", "7 / 8", "62 s"]
+    order = f"""(down) => {{
+      const cells = {json.dumps(texts)}.map((text) => make("td", {{}}, text, make("small", {{}}, "99 below")));
+      return cells.sort((a, b) => compare(sortKey(a), sortKey(b), down)).map((cell) => cell.firstChild.textContent);
+    }}"""
+    rising = ["-4.0", "+2.0 points", "7 / 8", "62 s", "3 min 05 s", "1,200.5", "a9", "a10"]
+    assert tab.run(f"({order})(false)") == [*rising, "–"]
+    assert tab.run(f"({order})(true)") == [*rising[::-1], "–"]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [360, 768, 1280])
 def test_no_sideways_scrolling(tab: Browser, file: Path, width: int) -> None:
     tab.open(file, width=width, height=800)

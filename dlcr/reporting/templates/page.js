@@ -160,6 +160,47 @@ for (const [name, show, describe] of [["retrievals", retrieval, retrievalStatus]
   if (browser) start(browser, data[name], show, describe);
 }
 
+// ---- tables sorted by a heading: up, down, and as they were
+
+const SECONDS = { h: 3600, min: 60, s: 1 };
+
+/** What a cell is sorted by: a number (of a time its seconds), a text, or null for a gap. What stands below is left out. */
+function sortKey(cell) {
+  const text = [...cell.childNodes].filter((node) => node.nodeName !== "SMALL").map((node) => node.textContent).join("").trim();
+  if (text === "" || text === "–" || cell.classList.contains("not-run")) return null;
+  const times = [...text.matchAll(/([\d.]+) (h|min|s)\b/g)];
+  if (times.length) return times.reduce((sum, [, value, unit]) => sum + Number(value) * SECONDS[unit], 0);
+  const found = text.match(/^[<+-]?\s?(\d[\d,]*\.?\d*)(?=$|[\s%/])/);
+  return found ? Number(found[0].replace(/[<,\s]/g, "")) : text;
+}
+
+/** Gaps come last in either direction, so `down` is part of the comparison. */
+function compare(a, b, down) {
+  if (a === null || b === null) return (a === null) - (b === null);
+  const kinds = (typeof a === "string") - (typeof b === "string");
+  const order = kinds || (typeof a === "number" ? a - b : a.localeCompare(b, undefined, { numeric: true }));
+  return down ? -order : order;
+}
+
+function sortable(table) {
+  const body = table.tBodies[0];
+  const rows = [...body.rows];
+  const heads = [...table.tHead.rows[0].cells];
+  heads.forEach((head, column) => {
+    const button = make("button", { type: "button", class: "sort" }, ...head.childNodes);
+    head.replaceChildren(button);
+    button.addEventListener("click", () => {
+      const next = { ascending: "descending", descending: null }[head.getAttribute("aria-sort")];
+      for (const other of heads) other.removeAttribute("aria-sort");
+      if (next === null) return body.replaceChildren(...rows);
+      head.setAttribute("aria-sort", next ?? "ascending");
+      const keys = new Map(rows.map((row) => [row, sortKey(row.cells[column])]));
+      body.replaceChildren(...[...rows].sort((a, b) => compare(keys.get(a), keys.get(b), next === "descending")));
+    });
+  });
+}
+for (const table of document.querySelectorAll("main table")) if (table.tHead && table.tBodies[0].rows.length > 1) sortable(table);
+
 // ---- folded parts and contents
 
 function unfold() {
