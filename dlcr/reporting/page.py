@@ -18,12 +18,13 @@ import yaml
 from markupsafe import Markup
 
 from dlcr.params import Params, file_content
-from dlcr.reporting.browser import RIGHT, Browsers, fit, script_data
+from dlcr.reporting.browser import Browsers, fit, script_data
 from dlcr.reporting.cells import probability
 from dlcr.reporting.departures import departures
 from dlcr.reporting.formats import interval, is_gap, number, signed, spread
 from dlcr.reporting.paper import ORACLE
 from dlcr.reporting.parts import Cell, Claim, Picture, Table
+from dlcr.reporting.rankings import RIGHT
 from dlcr.reporting.sheets import CATEGORIES, private_item
 
 LIMIT, PICTURES = 15_000_000, 6_000_000
@@ -48,6 +49,8 @@ LONG = 24
 """Characters from which on a text needs a wide column."""
 VERDICTS = {"supported": "✓", "contradicted": "✗", "undecided": "?", "not run": "–"}
 KINDS = {**CATEGORIES, RIGHT: "both right"}
+COMPARED = {"fixed": "wrong, then right", "broken": "right, then wrong", "failed": "both wrong", RIGHT: "both right"}
+"""The kinds of a query between any two rankings."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,7 @@ def _render(page: Page, browsers: Browsers) -> bytes:
         browsers=browsers,
         data=script_data(browsers),
         kinds=KINDS,
+        compared=COMPARED,
         counts=page.counts,
         stages=stage_rows(page.stages),
         provenance={key: value for key, value in page.provenance.items() if key != "evaluations"},
