@@ -51,6 +51,7 @@ def build(root: Path, params: Params, timings: pd.DataFrame) -> dict[str, bytes]
     counts = retrieval_counts(rows.get("1"), rows.get("6"))
     histories = load_histories(root, params)
     pictures = figures.pictures(root, params, results, found, histories)
+    # THE PIPELINE'S DRAWING GOES HERE: pictures["pipeline"] = Picture("pipeline", ...); the page shows it by the method
     verdicts = claims(params, results, timings)
     origins = provenance(root, params, timings)
     found["provenance"] = _origins(origins)

@@ -22,6 +22,7 @@ from dlcr.reporting.browser import Browsers, fit, script_data
 from dlcr.reporting.cells import probability
 from dlcr.reporting.departures import departures
 from dlcr.reporting.formats import interval, is_gap, number, signed, spread
+from dlcr.reporting.method import method_steps
 from dlcr.reporting.paper import ORACLE
 from dlcr.reporting.parts import Cell, Claim, Picture, Table
 from dlcr.reporting.rankings import RIGHT
@@ -33,6 +34,7 @@ ALIGNMENT = {"words": "words", "upper": "upper", "lower": "lower", "footwear": "
 GROUPS = ("What each part contributes", "Methods and models", "Prompts", "Data and domains", "Everything")
 """Headings of the tables; Table A1, the headline, stands on top."""
 FIGURES = {
+    "cmc": "the CMC curves",
     "fig-1": "Figure 1 (left)",
     "fig-a3": "Figure A3",
     "fig-a4": "Figure A4",
@@ -105,6 +107,7 @@ def _render(page: Page, browsers: Browsers) -> bytes:
         policy=policy(style, script),
         report=report,
         private=private_item(params),
+        method=method_steps(page.browsers),
         headlines=headlines(page),
         share=_share_sentence(page.shares),
         claims=claim_rows(page.claims, page.provenance.get("evaluations", {})),

@@ -130,7 +130,7 @@ def test_nothing_of_a_private_dataset(root: Path, params: Params) -> None:
     private = params.private.model_copy(update={"datasets": params.datasets})
     files = build(root, params.model_copy(update={"private": private}), NO_TIMINGS)
     drawn = {name for name in files if name.startswith("figures/")}
-    assert drawn == {f"figures/{name}.svg" for name in ("a1", "fig-a8", "training")}
+    assert drawn == {f"figures/{name}.svg" for name in ("a1", "cmc", "fig-a8", "training")}
     page = files["index.html"].decode()
     assert "data:image/png" not in page
     assert "data:image/webp" not in page

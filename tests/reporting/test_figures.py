@@ -21,7 +21,8 @@ from dlcr.params import Params, Row, load_params
 from dlcr.reid import build_model
 from dlcr.reporting.figures import pictures, plot_data
 from dlcr.reporting.figures.ablation import ablation
-from dlcr.reporting.figures.activations import activation_maps, activations, blend
+from dlcr.reporting.figures.activations import activation_maps, activations, blend, on_clothes
+from dlcr.reporting.figures.cmc import cmc
 from dlcr.reporting.figures.features import choose_training, embed, load_features, query_features, training_features
 from dlcr.reporting.figures.models import load_first
 from dlcr.reporting.figures.over_k import over_k
@@ -31,7 +32,7 @@ from dlcr.reporting.figures.training import training
 from dlcr.reporting.parts import Picture, Table
 from dlcr.reporting.results import Result, load_result
 
-NAMES = ["a1", "fig-1", "fig-a3", "fig-a4", "fig-a5", "fig-a6", "fig-a7", "fig-a8", "schedule", "training"]
+NAMES = ["a1", "cmc", "fig-1", "fig-a3", "fig-a4", "fig-a5", "fig-a6", "fig-a7", "fig-a8", "schedule", "training"]
 IMAGES = {"fig-1", "fig-a3", "fig-a4", "fig-a6"}
 
 
@@ -228,6 +229,12 @@ def test_schedule_is_the_rule_of_training(root: Path, params: Params) -> None:
     assert schedule_table(root / "absent", params) is None
 
 
+def test_curves_name_what_they_reach(params: Params, results: dict) -> None:
+    drawn = cmc({"1": np.linspace(20, 65, 10), "oracle": np.linspace(50, 95, 10)})
+    assert "row 1: 20.0, 40.0, 65.0; oracle: 50.0, 70.0, 95.0" in drawn.alt
+    assert cmc({}) is None
+
+
 def test_runs_and_ablations_share_a_panel_by_model(params: Params) -> None:
     picture = training(histories(), params)
     assert "ccfa/no-sta: 1.20" in picture.alt
@@ -313,6 +320,29 @@ def test_maps_are_strong_where_features_are() -> None:
     assert found[24:].max() < 0.01
     model.body = torch.nn.Flatten()
     assert activation_maps(model, [image]) is None
+
+
+def test_the_share_on_clothes_is_measured_over_the_queries(root: Path, params: Params) -> None:
+    """In the made-up data all queries have a mask of the rows below; the first map is everywhere, the other there."""
+    below, even = torch.nn.Module(), torch.nn.Module()
+    for model, rows in ((below, slice(28, None)), (even, slice(None))):
+        model.body, model.size = Rows(rows), (48, 24)
+    said = on_clothes(root, params, [even, below])
+    assert re.search(r"^ Over 24 queries \(all\) 41\.7 % of the baseline’s maps and 100\.0 % of DLCR’s", said)
+    assert re.search(r"which cover 41\.7 % of the images: \+58\.3 points \(95 % interval .*, p\W<\W0\.001\)\.$", said)
+
+
+class Rows(torch.nn.Module):
+    """One channel: 1 in the given rows of the image."""
+
+    def __init__(self, rows: slice) -> None:
+        super().__init__()
+        self.rows = rows
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        found = torch.zeros_like(images[:, :1])
+        found[:, :, self.rows] = 1
+        return found
 
 
 def test_blended_maps_are_lighter_where_strong() -> None:
