@@ -27,8 +27,8 @@ from dlcr.reporting.figures.features import choose_training, embed, load_feature
 from dlcr.reporting.figures.models import load_first
 from dlcr.reporting.figures.over_k import over_k
 from dlcr.reporting.figures.schedule import schedule, schedule_table
-from dlcr.reporting.figures.style import DARK, one_line, panel, short_lines, to_bytes
-from dlcr.reporting.figures.training import training
+from dlcr.reporting.figures.style import DARK, GREY, one_line, panel, short_lines, to_bytes
+from dlcr.reporting.figures.training import COLOURS, training
 from dlcr.reporting.parts import Picture, Table
 from dlcr.reporting.results import Result, load_result
 
@@ -133,6 +133,13 @@ def test_every_colour_that_needs_one_has_a_dark_one(root: Path, params: Params) 
     for picture in made:
         for colour in set(re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", picture.content.decode())) - {"#ffffff"}:
             assert contrast(DARK.get(colour, colour), DARK["#ffffff"]) >= (1.5 if colour == "#dddddd" else 3), colour
+
+
+def test_colours_differ_on_both_grounds() -> None:
+    for ground in (lambda colour: colour, lambda colour: DARK.get(colour, colour)):
+        colours = [[int(ground(one)[at : at + 2], 16) for at in (1, 3, 5)] for one in (*COLOURS[:6], GREY)]
+        apart = np.linalg.norm(np.subtract.outer(colours, colours).diagonal(axis1=1, axis2=3), axis=-1)
+        assert (apart + 1000 * np.eye(len(colours))).min() > 60
 
 
 def contrast(*colours: str) -> float:

@@ -22,7 +22,8 @@ DARK = {
     "#000000": "#e5e9ec",
     GREY: "#a5b0b8",
     PALE: "#36414a",
-    BLUE: "#5aaeea",
+    BLUE: "#4c9be6",
+    SKY: "#b5e2ff",
     GREEN: "#35c79c",
     RED: "#ff8a5c",
 }
