@@ -51,6 +51,7 @@ def build(root: Path, params: Params, timings: pd.DataFrame) -> dict[str, bytes]
     counts = retrieval_counts(rows.get("1"), rows.get("6"))
     histories = load_histories(root, params)
     pictures = figures.pictures(root, params, results, found, histories)
+    # THE PIPELINE'S DRAWING GOES HERE: pictures["pipeline"] = Picture("pipeline", ...); the page shows it by the method
     verdicts = claims(params, results, timings)
     origins = provenance(root, params, timings)
     found["provenance"] = _origins(origins)
@@ -67,7 +68,7 @@ def build(root: Path, params: Params, timings: pd.DataFrame) -> dict[str, bytes]
     )
     return {
         **{path: content for table in found.values() for path, content in table_files(table).items()},
-        **{f"figures/{picture.name}.{picture.kind}": picture.content for picture in pictures.values()},
+        **{f"figures/{picture.name}.svg": picture.content for picture in pictures.values()},
         **figures.plot_data(root, params, found, histories),
         "metrics.json": _json({"tables": metrics(found, shares), "stages": stages, "retrievals": counts}),
         "claims.json": _json({"claims": {claim.pop("name"): claim for claim in records(verdicts)}}),

@@ -11,27 +11,30 @@ from dataclasses import dataclass
 from hashlib import sha256
 from importlib.resources import files
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
 import yaml
 from markupsafe import Markup
 
 from dlcr.params import Params, file_content
-from dlcr.reporting.browser import RIGHT, Browsers, fit, script_data
+from dlcr.reporting.browser import Browsers, fit, script_data
 from dlcr.reporting.cells import probability
 from dlcr.reporting.departures import departures
 from dlcr.reporting.formats import interval, is_gap, number, signed, spread
+from dlcr.reporting.method import method_steps
 from dlcr.reporting.paper import ORACLE
 from dlcr.reporting.parts import Cell, Claim, Picture, Table
+from dlcr.reporting.rankings import RIGHT
 from dlcr.reporting.sheets import CATEGORIES, private_item
 
 LIMIT, PICTURES = 15_000_000, 6_000_000
 """Bytes: the page has fewer, its figures at most so many. The browsers show what then still fits."""
 ALIGNMENT = {"words": "words", "upper": "upper", "lower": "lower", "footwear": "footwear", "all": "any item"}
-MIME = {"svg": "image/svg+xml", "png": "image/png"}
 GROUPS = ("What each part contributes", "Methods and models", "Prompts", "Data and domains", "Everything")
 """Headings of the tables; Table A1, the headline, stands on top."""
 FIGURES = {
+    "cmc": "the CMC curves",
     "fig-1": "Figure 1 (left)",
     "fig-a3": "Figure A3",
     "fig-a4": "Figure A4",
@@ -48,6 +51,8 @@ LONG = 24
 """Characters from which on a text needs a wide column."""
 VERDICTS = {"supported": "✓", "contradicted": "✗", "undecided": "?", "not run": "–"}
 KINDS = {**CATEGORIES, RIGHT: "both right"}
+COMPARED = {"fixed": "wrong, then right", "broken": "right, then wrong", "failed": "both wrong", RIGHT: "both right"}
+"""The kinds of a query between any two rankings."""
 
 
 @dataclass(frozen=True)
@@ -102,9 +107,10 @@ def _render(page: Page, browsers: Browsers) -> bytes:
         policy=policy(style, script),
         report=report,
         private=private_item(params),
+        method=method_steps(page.browsers),
         headlines=headlines(page),
         share=_share_sentence(page.shares),
-        claims=claim_rows(page.claims),
+        claims=claim_rows(page.claims, page.provenance.get("evaluations", {})),
         verdicts=[(name, sign, sum(claim.outcome == name for claim in page.claims)) for name, sign in VERDICTS.items()],
         headline=tables.get("a1"),
         groups=grouped(tables),
@@ -115,6 +121,7 @@ def _render(page: Page, browsers: Browsers) -> bytes:
         browsers=browsers,
         data=script_data(browsers),
         kinds=KINDS,
+        compared=COMPARED,
         counts=page.counts,
         stages=stage_rows(page.stages),
         provenance={key: value for key, value in page.provenance.items() if key != "evaluations"},
@@ -247,8 +254,9 @@ def _share_sentence(shares: dict) -> str:
     )
 
 
-def claim_rows(claims: list[Claim]) -> list[dict[str, Any]]:
-    """Claims for the template: the claim, its sign, its numbers in words, and its interval drawn (`strip`)."""
+def claim_rows(claims: list[Claim], known: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Claims for the template: the claim, its sign, its numbers in words, its interval drawn (`strip`), and how many of
+    its sources were not run (`missing`), by the provenance that is `known` of each."""
     points = [claim for claim in claims if claim.unit.startswith("points")]  # what has its zero where nothing changes
     reach = max((abs(end) for claim in points for end in _ends(claim)), default=0.0)
     return [
@@ -259,10 +267,15 @@ def claim_rows(claims: list[Claim]) -> list[dict[str, Any]]:
             "effect": _effect(claim, claim in points),
             "detail": ", ".join(_certainty(claim)),
             "strip": _strip(claim, reach) if claim in points else None,
-            "sources": [{"name": name, "href": f"#{anchor(name)}"} for name in claim.sources],
+            "sources": sources,
+            "missing": sum(source["missing"] for source in sources),
         }
-        for claim in claims
+        for claim, sources in ((claim, [_source(name, known) for name in claim.sources]) for claim in claims)
     ]
+
+
+def _source(name: str, known: Mapping[str, Any]) -> dict[str, Any]:
+    return {"name": name, "href": f"#{anchor(name)}", "missing": known.get(name, {}).get("state") == "not run"}
 
 
 def _ends(claim: Claim) -> list[float]:
@@ -293,7 +306,7 @@ def picture_rows(pictures: dict[str, Picture]) -> dict[str, dict[str, str]]:
     """Pictures for the template, by name; those beyond `PICTURES` bytes in all have no `uri`."""
     left, found = PICTURES, {}
     for name, picture in pictures.items():
-        uri = f"data:{MIME[picture.kind]};base64,{b64encode(picture.content).decode()}"
+        uri = svg_uri(picture.content)
         if len(uri) > left:
             uri = ""
         left -= len(uri)
@@ -302,10 +315,15 @@ def picture_rows(pictures: dict[str, Picture]) -> dict[str, dict[str, str]]:
             "title": picture.title,
             "alt": picture.alt,
             "caption": picture.caption,
-            "file": f"figures/{picture.name}.{picture.kind}",
+            "file": f"figures/{picture.name}.svg",
             "uri": uri,
         }
     return found
+
+
+def svg_uri(content: bytes) -> str:
+    """An SVG file as a data URI: escaped, which for lines and numbers is shorter than base64."""
+    return "data:image/svg+xml," + quote(" ".join(content.decode().split("\n")), safe=" !$'()*+,-./:;=?@[]_{|}~")
 
 
 def evaluation_rows(page: Page) -> list[dict[str, Any]]:
@@ -315,7 +333,10 @@ def evaluation_rows(page: Page) -> list[dict[str, Any]]:
     named = {value.source for value in cells if isinstance(value, Cell) and value.source}
     named |= {name for claim in page.claims for name in claim.sources}
     named |= {row.evaluation for row in page.params.report.tables.get("a1", {}).values()}
-    return [{"name": name, "id": anchor(name), "facts": known.get(name)} for name in sorted({*known, *named})]
+    return [
+        {"name": name, "id": anchor(name), "facts": known.get(name), "state": known.get(name, {}).get("state")}
+        for name in sorted({*known, *named})
+    ]
 
 
 def stage_rows(stages: dict) -> list[dict[str, str]]:

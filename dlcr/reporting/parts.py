@@ -48,10 +48,9 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure: file figures/<name>.<kind>, what it shows in words for those who do not see it, and its caption."""
+    """A figure: SVG file figures/<name>.svg, what it shows in words for those who do not see it, and its caption."""
 
     name: str
-    kind: Literal["svg", "png"]
     title: str
     content: bytes
     alt: str

@@ -224,15 +224,17 @@ def make_evaluation(
                     }
                 )
                 if seed == seeds[0] and setting == "cc" and kind != "reranked":
+                    own = gallery["subject"] == subjects[image_id]
                     for rank in range(1, 11):
-                        other = gallery["image_id"].iloc[(rank * 5 + len(image_id)) % len(gallery)]
+                        correct = bool(hit) if rank == 1 else rank % 3 == 0
+                        those = gallery.loc[own == correct, "image_id"]
                         rankings.append(
                             {
                                 "query": image_id,
                                 "rank": rank,
-                                "gallery": other,
+                                "gallery": those.iloc[(rank if correct else rank * 5) // 3 % len(those)],
                                 "similarity": 1 - rank / 20,
-                                "correct": bool(hit) if rank == 1 else rank % 3 == 0,
+                                "correct": correct,
                                 "refined": kind == "refined",
                             }
                         )

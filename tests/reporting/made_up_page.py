@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from dlcr.params import Params, load_params
-from dlcr.reporting.browser import Browsers, thumbnail
+from dlcr.reporting.album import thumbnail
+from dlcr.reporting.browser import Browsers
 from dlcr.reporting.page import Page
 from dlcr.reporting.parts import Cell, Claim, Picture, Table
 
@@ -54,7 +55,7 @@ def make_page(params: Params) -> Page:
     }
     svg = b'<svg xmlns="http://www.w3.org/2000/svg" width="40" height="20"><path d="M0 0h40v20z"/></svg>'
     pictures = {
-        name: Picture(name, "svg", f"Title of {name}", svg, f"Alt of {name} {HOSTILE}", HOSTILE)
+        name: Picture(name, f"Title of {name}", svg, f"Alt of {name} {HOSTILE}", HOSTILE)
         for name in ("a1", "fig-a3", "fig-a4")
     }
     claim = Claim(
@@ -76,14 +77,21 @@ def make_page(params: Params) -> Page:
 
 
 def make_browsers(queries: int = 4) -> Browsers:
-    """Queries of which every second was fixed, and two samples; the first of both is hostile."""
+    """Queries of which every second was fixed with seed 0 and all are wrong with seed 1, and two samples; the first of
+    both is hostile. The second ranking has the first seed alone; the third has not the first query."""
     image = thumbnail(np.full((48, 24, 3), 90, np.uint8))
-    pictures = [(HOSTILE, image)] + [(f"picture {number}", image) for number in range(1, 6)]
+    pictures = [(HOSTILE, image, "7"), ("picture 1", image, "7"), ("picture 2", image, HOSTILE)]
+    pictures += [(f"picture {number}", image, "") for number in range(3, 6)]
+    rankings = [
+        {"name": "base", "kind": "plain", "row": "1", "seeds": [0, 1]},
+        {"name": "part/one", "kind": "refined", "row": "", "seeds": [0]},
+        {"name": HOSTILE, "kind": "plain", "row": "oracle", "seeds": [0, 1]},
+    ]
+    sources = {"-1": {"hits": [[1, 0.5, 0.8, 1], [2, 0.4, 0.7, 0]]}, "0": {"hits": []}}
 
-    def hit(right: bool) -> dict:
-        return {"picture": 1, "subject": HOSTILE, "similarity": 0.5, "right": right}
+    def ranked(right: bool) -> list[list]:
+        return [[1, 0.5], [2, 0.4]] if right else [[2, 0.4], [1, 0.5]]
 
-    vote = {"picture": 2, "subject": "7", "similarity": 0.5, "vote": 0.8, "counted": True}
     retrievals = [
         {
             "id": HOSTILE if number == 0 else f"q{number}",
@@ -92,14 +100,16 @@ def make_browsers(queries: int = 4) -> Browsers:
             "subject": "7",
             "clothes": "7-1",
             "camera": "C",
-            "before": [hit(number % 2 == 0), hit(False)],
-            "after": [hit(True), hit(False)],
-            "sources": [
-                {"variant": -1, "picture": 0, "prompt": "", "skipped": "", "votes": [vote, vote | {"counted": False}]},
-                {"variant": 0, "picture": 3, "prompt": HOSTILE, "skipped": "", "votes": []},
-                {"variant": 1, "picture": None, "prompt": "x", "skipped": HOSTILE, "votes": []},
+            "ranked": [
+                {"hits": ranked(number % 2 == 0), "seeds": [[1 - number % 2, 0.75], [0, 0.5]]},
+                {"hits": ranked(True), "seeds": [[1, 1.0]]},
+                {"hits": ranked(True), "seeds": [[1, 1.0], None]} if number else {"hits": [], "seeds": []},
             ],
-            "scores": [{"subject": "7", "picture": 2, "score": 0.8, "query": 0.8, "right": True}] if number else [],
+            "variants": [
+                {"picture": 3, "prompt": HOSTILE, "skipped": ""},
+                {"picture": None, "prompt": "x", "skipped": HOSTILE},
+            ],
+            "votes": {"1": {"sources": sources, "scores": {"hits": [[1, 0.8, 0.8]] if number else []}}},
         }
         for number in range(queries)
     ]
@@ -116,4 +126,4 @@ def make_browsers(queries: int = 4) -> Browsers:
             "variants": [variant] * 3,
         },
     ]
-    return Browsers(pictures, retrievals, samples)
+    return Browsers(pictures, retrievals, samples, rankings, [0, 1])

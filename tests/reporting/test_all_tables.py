@@ -19,7 +19,7 @@ from dlcr.reporting.tables import make_tables, metrics
 
 ORDER = [
     *("t1", "t2", "t3", "t4", "a1", "a3", "a4", "a5", "a6", "a8"),
-    *("ccfa-main", "ccfa", "guidance", "combinations", "settings", "quality", "wall"),
+    *("ccfa-main", "ccfa", "guidance", "combinations", "settings", "cmc", "quality", "wall"),
 ]
 MISSING = ("standard", "crowd-progressive", "k-5")
 NO_TIMINGS = pd.DataFrame(columns=["stage", "name"])

@@ -71,7 +71,7 @@ def test_every_table_is_there_in_three_forms(files: dict[str, bytes]) -> None:
             assert files[f"tables/{name}.{kind}"]
     assert {"timings/a5.tex", "timings/a6.md", "timings/wall.csv", "timings/provenance.md"} <= set(files)
     assert {"plots/top1.csv", "plots/k.csv", "plots/training/progressive.csv"} <= set(files)
-    assert {"figures/a1.svg", "figures/fig-a3.png", "figures/fig-a4.png", "figures/fig-a8.svg"} <= set(files)
+    assert {"figures/a1.svg", "figures/fig-a3.svg", "figures/fig-a4.svg", "figures/fig-a8.svg"} <= set(files)
 
 
 def test_numbers_gaps_and_texts(files: dict[str, bytes]) -> None:
@@ -120,7 +120,7 @@ def test_what_the_quality_gate_drops_is_counted(tmp_path: Path, params: Params) 
     # nothing was evaluated: gaps, no zeros
     metrics = json.loads(files["metrics.json"])
     assert "tables" not in metrics
-    assert not {"figures/fig-a4.png", "figures/fig-a5.svg", "figures/fig-a8.svg"} & set(files)
+    assert not {"figures/fig-a4.svg", "figures/fig-a5.svg", "figures/fig-a8.svg"} & set(files)
     assert files["tables/a1.md"].count(b"not run") >= 14
     assert {claim["outcome"] for claim in json.loads(files["claims.json"])["claims"].values()} == {"not run"}
 
@@ -130,7 +130,7 @@ def test_nothing_of_a_private_dataset(root: Path, params: Params) -> None:
     private = params.private.model_copy(update={"datasets": params.datasets})
     files = build(root, params.model_copy(update={"private": private}), NO_TIMINGS)
     drawn = {name for name in files if name.startswith("figures/")}
-    assert drawn == {f"figures/{name}.svg" for name in ("a1", "fig-a8", "training")}
+    assert drawn == {f"figures/{name}.svg" for name in ("a1", "cmc", "fig-a8", "training")}
     page = files["index.html"].decode()
     assert "data:image/png" not in page
     assert "data:image/webp" not in page

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from base64 import b64decode
 from pathlib import Path
 
 import numpy as np
@@ -20,17 +21,19 @@ from dlcr.params import Params, Row, load_params
 from dlcr.reid import build_model
 from dlcr.reporting.figures import pictures, plot_data
 from dlcr.reporting.figures.ablation import ablation
-from dlcr.reporting.figures.activations import activation_maps, activations, blend
+from dlcr.reporting.figures.activations import activation_maps, activations, blend, on_clothes
+from dlcr.reporting.figures.cmc import cmc
 from dlcr.reporting.figures.features import choose_training, embed, load_features, query_features, training_features
 from dlcr.reporting.figures.models import load_first
 from dlcr.reporting.figures.over_k import over_k
 from dlcr.reporting.figures.schedule import schedule, schedule_table
-from dlcr.reporting.figures.style import one_line, short_lines, to_bytes
-from dlcr.reporting.figures.training import training
+from dlcr.reporting.figures.style import DARK, GREY, one_line, panel, short_lines, to_bytes
+from dlcr.reporting.figures.training import COLOURS, training
 from dlcr.reporting.parts import Picture, Table
 from dlcr.reporting.results import Result, load_result
 
-NAMES = ["a1", "fig-1", "fig-a3", "fig-a4", "fig-a5", "fig-a6", "fig-a7", "fig-a8", "schedule", "training"]
+NAMES = ["a1", "cmc", "fig-1", "fig-a3", "fig-a4", "fig-a5", "fig-a6", "fig-a7", "fig-a8", "schedule", "training"]
+IMAGES = {"fig-1", "fig-a3", "fig-a4", "fig-a6"}
 
 
 @pytest.fixture(scope="module")
@@ -105,12 +108,11 @@ def check_picture(picture: Picture) -> None:
     assert picture.alt
     assert picture.caption
     assert not re.search(rb"<dc:date>|tEXtSoftware|tIME", picture.content)
-    if picture.kind == "png":
-        with Image.open(io.BytesIO(picture.content)) as image:
-            assert image.size[0] < 1300
-    else:
-        assert picture.content.startswith(b"<?xml")
-        assert b"<image" not in picture.content  # lines stay lines
+    assert picture.content.startswith(b"<?xml")
+    width = float(re.search(rb'<svg [^>]*width="([0-9.]+)pt"', picture.content)[1])
+    assert width / 72 * 96 < 1300
+    assert (b"<image" in picture.content) == (picture.name in IMAGES)  # lines stay lines
+    assert "prefers-color-scheme: dark" in picture.content.decode()
 
 
 def test_axes_stand_on_round_places() -> None:
@@ -118,10 +120,42 @@ def test_axes_stand_on_round_places() -> None:
     figure = Figure(layout="constrained")
     for axes in figure.subplots(3, 2).flat:
         axes.set_ylabel("a label")
-    to_bytes(figure, "svg")
+    to_bytes(figure)
     for axes in figure.axes:
         bounds = np.array(axes.get_position().bounds)
         np.testing.assert_allclose(bounds, bounds.round(4), rtol=0, atol=1e-12)
+
+
+def test_every_colour_that_needs_one_has_a_dark_one(root: Path, params: Params) -> None:
+    """Text and lines have at least a contrast of 3 on the dark ground, whatever colour they were given."""
+    made = [ablation(table_a1()), over_k(table_a8([20.0, 30.0])), schedule(schedule_table(root, params))]
+    made.append(training(histories(), params))
+    for picture in made:
+        for colour in set(re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", picture.content.decode())) - {"#ffffff"}:
+            assert contrast(DARK.get(colour, colour), DARK["#ffffff"]) >= (1.5 if colour == "#dddddd" else 3), colour
+
+
+def test_colours_differ_on_both_grounds() -> None:
+    for ground in (lambda colour: colour, lambda colour: DARK.get(colour, colour)):
+        colours = [[int(ground(one)[at : at + 2], 16) for at in (1, 3, 5)] for one in (*COLOURS[:6], GREY)]
+        apart = np.linalg.norm(np.subtract.outer(colours, colours).diagonal(axis1=1, axis2=3), axis=-1)
+        assert (apart + 1000 * np.eye(len(colours))).min() > 60
+
+
+def contrast(*colours: str) -> float:
+    """Of two colours #rrggbb (WCAG 2)."""
+    channels = np.array([[int(colour[place : place + 2], 16) for place in (1, 3, 5)] for colour in colours]) / 255
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    dark, light = sorted(linear @ [0.2126, 0.7152, 0.0722])
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_panels_keep_small_pictures_as_they_are_and_no_large_ones() -> None:
+    for width, kept in ((48, 48), (300, 96)):
+        figure = Figure(figsize=(2, 3))
+        panel(figure, 0, 0, 1, 2, np.zeros((2 * width, width, 3), np.uint8))
+        image = re.search(rb"base64,\n([^\"]+)", to_bytes(figure))[1]
+        assert Image.open(io.BytesIO(b64decode(image))).size == (kept, 2 * kept)
 
 
 @pytest.mark.slow
@@ -200,6 +234,12 @@ def test_schedule_is_the_rule_of_training(root: Path, params: Params) -> None:
     table = schedule_table(root, params.model_copy(update={"generated": larger}))
     assert table["variants"].max() == 12
     assert schedule_table(root / "absent", params) is None
+
+
+def test_curves_name_what_they_reach(params: Params, results: dict) -> None:
+    drawn = cmc({"1": np.linspace(20, 65, 10), "oracle": np.linspace(50, 95, 10)})
+    assert "row 1: 20.0, 40.0, 65.0; oracle: 50.0, 70.0, 95.0" in drawn.alt
+    assert cmc({}) is None
 
 
 def test_runs_and_ablations_share_a_panel_by_model(params: Params) -> None:
@@ -287,6 +327,29 @@ def test_maps_are_strong_where_features_are() -> None:
     assert found[24:].max() < 0.01
     model.body = torch.nn.Flatten()
     assert activation_maps(model, [image]) is None
+
+
+def test_the_share_on_clothes_is_measured_over_the_queries(root: Path, params: Params) -> None:
+    """In the made-up data all queries have a mask of the rows below; the first map is everywhere, the other there."""
+    below, even = torch.nn.Module(), torch.nn.Module()
+    for model, rows in ((below, slice(28, None)), (even, slice(None))):
+        model.body, model.size = Rows(rows), (48, 24)
+    said = on_clothes(root, params, [even, below])
+    assert re.search(r"^ Over 24 queries \(all\) 41\.7 % of the baseline’s maps and 100\.0 % of DLCR’s", said)
+    assert re.search(r"which cover 41\.7 % of the images: \+58\.3 points \(95 % interval .*, p\W<\W0\.001\)\.$", said)
+
+
+class Rows(torch.nn.Module):
+    """One channel: 1 in the given rows of the image."""
+
+    def __init__(self, rows: slice) -> None:
+        super().__init__()
+        self.rows = rows
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        found = torch.zeros_like(images[:, :1])
+        found[:, :, self.rows] = 1
+        return found
 
 
 def test_blended_maps_are_lighter_where_strong() -> None:

@@ -52,7 +52,7 @@ def test_choosing_by_mouse_and_keyboard(tab: Browser, file: Path) -> None:
     assert status(tab).startswith("1 of 4")
     tab.run("document.querySelector('#retrievals-browser [data-step=\"1\"]').focus()")
     tab.press("ArrowRight")
-    assert status(tab) == f"2 of 4: q1, person 7. Baseline wrong (person {HOSTILE}), DLCR right (person {HOSTILE})."
+    assert status(tab) == "2 of 4: q1, person 7. With seed 0: base wrong, part/one right."
     assert tab.run("document.querySelector('#retrievals-choice').value") == "q1"
     tab.press("Enter")
     assert status(tab).startswith("3 of 4: q2")
@@ -82,6 +82,55 @@ def test_choosing_by_mouse_and_keyboard(tab: Browser, file: Path) -> None:
 
 
 @pytest.mark.slow
+def test_any_two_rankings_with_any_seed(tab: Browser, file: Path) -> None:
+    tab.open(file)
+    counts = "[...document.querySelectorAll('#retrievals-browser .count')].map(part => part.textContent).join()"
+    choose = """((name, at) => {
+      const select = document.querySelector(`#retrievals-browser [name=${name}]`);
+      select.selectedIndex = at;
+      select.dispatchEvent(new Event("change"));
+    })"""
+    offered = "[...document.querySelector('#retrievals-browser [name=left]').options].map(one => one.text).join('|')"
+    assert tab.run(offered) == f"base, plain (Table A1, row 1)|part/one, refined|{HOSTILE}, plain (Table A1, oracle)"
+    assert tab.run(counts) == "4,2,0,0,2"  # all, fixed, broken, failed, both right
+    tab.run(f"{choose}('seed', 1)")
+    assert tab.run(counts) == "4,0,0,0,0"  # the second ranking has no seed 1
+    assert status(tab).endswith("With seed 1: base wrong, part/one not there.")
+    tab.run(f"{choose}('seed', 0); {choose}('left', 1); {choose}('right', 0)")
+    assert tab.run(counts) == "4,0,2,0,2"
+    shown = "document.querySelector('#retrievals-browser .shown').innerText"
+    assert "How the votes fell: part/one, refined" in tab.run(shown)  # whichever side is refined
+    tab.run(f"{choose}('left', 0); {choose}('right', 2)")
+    assert tab.run(counts) == "4,2,0,0,1"
+    assert "How the votes fell" not in tab.run(shown)
+    assert "Not among its queries." in tab.run(shown)
+    assert tab.complaints() == []
+
+
+@pytest.mark.slow
+def test_a_link_leads_to_a_query(tab: Browser, file: Path) -> None:
+    tab.open(file)
+    tab.run("document.querySelector('#retrievals-browser input[value=right]').click()")
+    tab.run("location.hash = 'query=q3&left=part/one:refined&right=base:plain&seed=0'")
+    tab.run("new Promise(done => setTimeout(done, 100))")
+    assert status(tab) == "4 of 4: q3, person 7. With seed 0: part/one right, base wrong."
+    assert 0 <= tab.run("document.querySelector('#retrievals-browser').getBoundingClientRect().top") < 900
+    link = tab.run("document.querySelector('#retrievals-browser .link').hash")
+    tab.run("document.querySelector('#retrievals-browser [data-step=\"1\"]').click()")
+    hostile = tab.run("document.querySelector('#retrievals-browser .link').hash")
+    tab.open(file)
+    for hash_, found in ((link, "4 of 4: q3, person 7."), (hostile, "1 of 4: </script>")):
+        tab.run(f"location.hash = {json.dumps(hash_)}")
+        tab.run("new Promise(done => setTimeout(done, 100))")
+        assert status(tab).startswith(found)
+        assert "part/one right, base" in status(tab)
+    tab.run("location.hash = 'query=elsewhere&seed=9&left=nothing'")
+    tab.run("new Promise(done => setTimeout(done, 100))")
+    assert status(tab) == "elsewhere is not among the 4 on this page."
+    assert tab.complaints() == []
+
+
+@pytest.mark.slow
 def test_a_number_leads_to_its_provenance(tab: Browser, file: Path, whole: Page) -> None:
     tab.open(file)
     target = anchor(whole.params.report.evaluation("a1/1"))
@@ -90,6 +139,27 @@ def test_a_number_leads_to_its_provenance(tab: Browser, file: Path, whole: Page)
     assert tab.run(f"document.getElementById('{target}').open") is True
     assert tab.run("document.activeElement.parentElement.id") == target
     assert 0 <= tab.run("document.activeElement.getBoundingClientRect().top") < 900
+
+
+@pytest.mark.slow
+def test_a_heading_sorts_its_table(tab: Browser, file: Path) -> None:
+    tab.open(file)
+    column = "[...document.querySelectorAll('#a1 ~ .scroll tbody tr')].map(row => row.cells[0].innerText).join()"
+    state = "document.querySelector('#a1 ~ .scroll thead th').getAttribute('aria-sort')"
+    assert tab.run(column) == "1,2"
+    tab.run("document.querySelector('#a1 ~ .scroll thead button').focus()")
+    for expected in ((None, "1,2"), ("ascending", "1,2"), ("descending", "2,1"), (None, "1,2")):
+        assert (tab.run(state), tab.run(column)) == expected
+        tab.press("Enter")
+    # times by seconds, thousands, signs, texts after numbers, and gaps last in both directions
+    texts = ["3 min 05 s", "1,200.5", "–", "-4.0", "+2.0 points", "a10", "a9", "7 / 8", "62 s"]
+    order = f"""(down) => {{
+      const cells = {json.dumps(texts)}.map((text) => make("td", {{}}, text, make("small", {{}}, "99 below")));
+      return cells.sort((a, b) => compare(sortKey(a), sortKey(b), down)).map((cell) => cell.firstChild.textContent);
+    }}"""
+    rising = ["-4.0", "+2.0 points", "7 / 8", "62 s", "3 min 05 s", "1,200.5", "a9", "a10"]
+    assert tab.run(f"({order})(false)") == [*rising, "–"]
+    assert tab.run(f"({order})(true)") == [*rising[::-1], "–"]
 
 
 @pytest.mark.slow

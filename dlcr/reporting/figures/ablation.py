@@ -28,11 +28,10 @@ def ablation(table: pd.DataFrame) -> Picture | None:
         axes.set_xlim(0, 100)
         axes.set_xlabel("Top-1 in %. Bar: this run, with 95 % interval. Diamond: paper, on PRCC.", loc="right")
         tidy(axes, "x")
-        content = to_bytes(figure, "svg")
+        content = to_bytes(figure)
     said = "; ".join(f"{_label(row).replace(chr(10), ' ')}: {number(row['top1'])}" for row in rows)
     return Picture(
         "a1",
-        "svg",
         "Table A1 as bars",
         content,
         f"Bar chart of top-1 in percent. {said}.",

@@ -4,12 +4,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from dlcr.params import Params
 from dlcr.reporting import sheets
+from dlcr.reporting.cmc import curves
 from dlcr.reporting.figures.ablation import ablation
 from dlcr.reporting.figures.activations import activations
+from dlcr.reporting.figures.cmc import cmc
 from dlcr.reporting.figures.features import query_features, training_features
 from dlcr.reporting.figures.over_k import over_k
 from dlcr.reporting.figures.retrievals import retrievals
@@ -50,12 +53,20 @@ def pictures(
         *([] if sheets.private_item(params) else _of_images(root, params, results)),
         over_k(tables["a8"].numbers, variants_note(params)),
         ablation(tables["a1"].numbers),
+        cmc(_curves(params, results)),
         schedule(schedule_table(root, params)),
         training(histories, params),
     ]
-    order = ("a1", "fig-1", "fig-a3", "fig-a4", "fig-a5", "fig-a6", "fig-a7", "fig-a8", "schedule", "training")
+    order = ("a1", "cmc", "fig-1", "fig-a3", "fig-a4", "fig-a5", "fig-a6", "fig-a7", "fig-a8", "schedule", "training")
     made = {picture.name: picture for picture in found if picture is not None}
     return {name: _marked(made[name], params) for name in order if name in made}
+
+
+def _curves(params: Params, results: Mapping[str, Result | None]) -> dict[str, np.ndarray]:
+    """By row of Table A1 its CMC curve; rows that were not run, or whose rankings are not kept, are left out."""
+    rows = params.report.tables.get("a1", {}).items()
+    found = {key: (row.kind, curves(results[row.evaluation])) for key, row in rows if results.get(row.evaluation)}
+    return {key: by_kind[kind] for key, (kind, by_kind) in found.items() if kind in by_kind}
 
 
 def _of_images(root: Path, params: Params, results: Mapping[str, Result | None]) -> list[Picture | None]:

@@ -75,10 +75,9 @@ def query_features(before: Result | None, after: Result | None, seed: int) -> Pi
             _scatter(axes, points, shared["subject"].to_numpy(), shared["gallery"].to_numpy(bool), kept)
             axes.set_title(name, loc="left")
         _legend(figure, kept, "Filled: gallery. Hollow: query.")
-        content = to_bytes(figure, "svg")
+        content = to_bytes(figure)
     return Picture(
         "fig-a5",
-        "svg",
         "Figure A5: features of queries and gallery, baseline beside DLCR",
         content,
         f"Two scatter plots of the same {len(shared)} test images of the subjects {', '.join(map(str, kept))}: "
@@ -106,10 +105,9 @@ def training_features(root: Path, params: Params, evaluation: str | None, seed: 
         figure = Figure(figsize=(7.2, 4.6), layout="constrained")
         _scatter(figure.subplots(), embed(features, seed), subjects, real, kept)
         _legend(figure, kept, "Filled: real. Hollow: generated.")
-        content = to_bytes(figure, "svg")
+        content = to_bytes(figure)
     return Picture(
         "fig-a7",
-        "svg",
         "Figure A7: real and generated images",
         content,
         f"Scatter plot of {int(real.sum())} real and {int((~real).sum())} generated images of the training subjects "

@@ -38,7 +38,7 @@ def over_k(table: pd.DataFrame, note: str = "") -> Picture | None:
         axes.set_xlabel("K, variants of every training image")
         axes.set_ylabel("Top-1 in %")
         tidy(axes, "y")
-        content = to_bytes(figure, "svg")
+        content = to_bytes(figure)
     said = "; ".join(
         f"K = {row['k']}: {number(row['top1'])}"
         + ("" if is_gap(row["top1"]) else f" ({interval(row['top1_low'], row['top1_high'])})")
@@ -46,7 +46,6 @@ def over_k(table: pd.DataFrame, note: str = "") -> Picture | None:
     )
     return Picture(
         "fig-a8",
-        "svg",
         "Figure A8: top-1 over K",
         content,
         f"Line chart of top-1 in percent over the number of variants of a training image, with 95 % intervals. {said}.",

@@ -9,7 +9,7 @@ from dlcr.reporting.figures.style import GREEN, RED, panel, ratio, style, to_byt
 from dlcr.reporting.parts import Picture
 from dlcr.reporting.sheets import CATEGORIES, RETRIEVAL_RULE, TOP, Retrieval
 
-WIDTH, GAP, MARK, HEAD, BETWEEN = 0.62, 0.1, 0.26, 0.4, 0.35
+WIDTH, GAP, MARK, HEAD, BETWEEN = 0.75, 0.1, 0.28, 0.42, 0.35
 QUERY = WIDTH + 0.36  # the query's column, with room for the names of the rows beside it
 BLOCK = QUERY + TOP * (WIDTH + GAP)
 
@@ -28,21 +28,20 @@ def retrievals(lines: Sequence[Retrieval], counts: Mapping[str, int]) -> Picture
     height = WIDTH * ratio(lines[0].query)
     band_height = HEAD + 2 * (height + MARK) + 0.15
     columns = max(len(band) for band in bands.values())
-    with style(8):
+    with style():
         figure = Figure(figsize=(GAP + columns * BLOCK + (columns - 1) * BETWEEN, len(bands) * band_height))
         for number, (name, band) in enumerate(bands.items()):
             top = number * band_height
             heading = (
                 f"{CATEGORIES[name][0].upper()}{CATEGORIES[name][1:]}: {counts[name]} of {counts['queries']} queries"
             )
-            write(figure, GAP, top + 0.12, heading, fontsize=10, weight="bold")
+            write(figure, GAP, top + 0.12, heading, fontsize=11, weight="bold")
             for place, line in enumerate(band):
                 _block(figure, GAP + place * (BLOCK + BETWEEN), top + HEAD, height, line)
-        content = to_bytes(figure, "png")
+        content = to_bytes(figure)
     said = "; ".join(f"{line.image_id}, {CATEGORIES[line.category]}" for line in lines)
     return Picture(
         "fig-a4",
-        "png",
         f"Figure A4: the first {TOP} of DLCR and of the baseline",
         content,
         f"Queries with the first {TOP} gallery images of DLCR and of the baseline, marked as right or wrong: {said}.",
@@ -65,7 +64,7 @@ def _found(
     axes = panel(figure, *place, WIDTH, height, image, "✓" if correct else "✗")
     axes.set_ylabel(name)
     axes.xaxis.labelpad = 1
-    axes.xaxis.label.set(color=GREEN if correct else RED, fontsize=10, weight="bold")
+    axes.xaxis.label.set(color=GREEN if correct else RED, fontsize=11, weight="bold")
     for spine in axes.spines.values():
         spine.set(color=GREEN if correct else RED, linewidth=2.5, linestyle="-" if correct else (0, (2, 1)))
         spine.set_capstyle("butt")  # the default fills the gaps between dashes

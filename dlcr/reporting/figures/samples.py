@@ -9,7 +9,7 @@ from dlcr.reporting.figures.style import WIDTH, panel, ratio, short_lines, style
 from dlcr.reporting.parts import Picture
 from dlcr.reporting.sheets import SAMPLE_RULE, Sample
 
-GAP, TEXT = 0.2, 0.75
+GAP, TEXT = 0.2, 0.88
 
 
 def samples(lines: Sequence[Sample], generated: str) -> Picture | None:
@@ -18,7 +18,7 @@ def samples(lines: Sequence[Sample], generated: str) -> Picture | None:
         return None
     columns = 2 + max(len(line.variants) for line in lines)
     height = WIDTH * ratio(lines[0].original)
-    with style(8):
+    with style():
         figure = Figure(figsize=(GAP + columns * (WIDTH + GAP), 0.1 + len(lines) * (height + TEXT)))
         for number, line in enumerate(lines):
             pictures = [line.original, overlay(line.original, line.mask), *line.variants]
@@ -26,11 +26,10 @@ def samples(lines: Sequence[Sample], generated: str) -> Picture | None:
             for column, (image, text) in enumerate(zip(pictures, texts, strict=True)):
                 left, top = GAP + column * (WIDTH + GAP), 0.1 + number * (height + TEXT)
                 panel(figure, left, top, WIDTH, height, "skipped" if image is None else image, text)
-        content = to_bytes(figure, "png")
+        content = to_bytes(figure)
     said = ". ".join(f"{line.image_id}: {'; '.join(line.prompts)}" for line in lines)
     return Picture(
         "fig-a3",
-        "png",
         "Figure A3: generated samples and their prompts",
         content,
         f"{len(lines)} training images, each with its clothes mask and its first variants. Their prompts: {said}.",

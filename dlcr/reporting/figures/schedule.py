@@ -89,8 +89,8 @@ def schedule(table: pd.DataFrame | None) -> Picture | None:
         for axes in (above, below):
             tidy(axes)
         above.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1), labelspacing=1)
-        content = to_bytes(figure, "svg")
-    return Picture("schedule", "svg", "The progressive schedule", content, _alt(table), _CAPTION)
+        content = to_bytes(figure)
+    return Picture("schedule", "The progressive schedule", content, _alt(table), _CAPTION)
 
 
 _CAPTION = (

@@ -11,14 +11,27 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 BLUE, ORANGE, GREEN, RED, PINK, SKY = "#0072b2", "#e69f00", "#009e73", "#c83200", "#cc79a7", "#56b4e9"
 """Okabe and Ito's palette (red darkened): told apart by people with colour blindness. For grey every figure has a
 second sign: markers, dashes, hatches."""
 GREY, PALE = "#555555", "#dddddd"
-DPI = 110
-WIDTH = 96 / DPI
-"""Of a panel with a person, in inches: MiniCC's 48 pixels twice, so that pixels stay even."""
+DARK = {
+    "#ffffff": "#191f24",
+    "#000000": "#e5e9ec",
+    GREY: "#a5b0b8",
+    PALE: "#36414a",
+    BLUE: "#4c9be6",
+    SKY: "#b5e2ff",
+    GREEN: "#35c79c",
+    RED: "#ff8a5c",
+}
+"""What a colour becomes where a reader prefers dark; the others are readable on both grounds."""
+WIDTH = 1.0
+"""Of a panel with a person, in inches: 96 of a browser's pixels, MiniCC's 48 twice, so that pixels stay even."""
+PIXELS = 96
+"""The most in width that a picture in a panel keeps."""
 STYLE = {
     "svg.hashsalt": "dlcr",
     "svg.fonttype": "path",
@@ -28,19 +41,26 @@ STYLE = {
 }
 
 
-def style(size: float = 9):
-    """The context in which figures are made and drawn, with the font size in points."""
-    return mpl.rc_context(STYLE | {"font.size": size})
+def style():
+    """The context in which figures are made and drawn."""
+    return mpl.rc_context(STYLE)
 
 
-def to_bytes(figure: Figure, kind: str) -> bytes:
-    """The figure as a file of this kind (svg or png); the same bytes for the same figure."""
+def to_bytes(figure: Figure) -> bytes:
+    """The figure as SVG, for light and dark grounds; the same bytes for the same figure."""
     FigureCanvasAgg(figure)
     _settle(figure)
     buffer = BytesIO()
-    metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
-    figure.savefig(buffer, format=kind, metadata=metadata, facecolor="white", dpi=DPI)
-    return buffer.getvalue()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, facecolor="white")
+    return buffer.getvalue().replace(b"</style>", f"{dark_rules()}</style>".encode(), 1)
+
+
+def dark_rules() -> str:
+    """CSS for a file of matplotlib's, which writes every colour but black text's into the element."""
+    rules = [f"svg{{fill:{DARK['#000000']}}}"]
+    for light, dark in DARK.items():
+        rules += [f'[style*="{kind}: {light}"]{{{kind}:{dark}!important}}' for kind in ("fill", "stroke")]
+    return "@media (prefers-color-scheme: dark){" + "".join(rules) + "}"
 
 
 def _settle(figure: Figure) -> None:
@@ -81,10 +101,17 @@ def panel(
     if isinstance(image, str):
         axes.text(0.5, 0.5, image, ha="center", va="center", style="italic", color=GREY, transform=axes.transAxes)
     else:
-        # pixels of small images as they are: smoothed, the files are twice as large
-        axes.imshow(image, interpolation="nearest" if len(image) < height * DPI else "antialiased")
+        axes.imshow(_smaller(image), interpolation="none")  # the file then holds the pixels as they are
     axes.set_xlabel(below, labelpad=3)
     return axes
+
+
+def _smaller(image: np.ndarray) -> np.ndarray:
+    """The image at most `PIXELS` wide."""
+    if image.shape[1] <= PIXELS:
+        return image
+    size = (PIXELS, max(1, round(image.shape[0] * PIXELS / image.shape[1])))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
 
 
 def write(figure: Figure, left: float, top: float, text: str, **kwargs) -> None:

@@ -34,11 +34,10 @@ def training(histories: Mapping[str, pd.DataFrame], params: Params) -> Picture |
             _curves(axes, {run: histories[run] for run in runs[name]})
             axes.set_title(name, loc="left")
         panels[-1].set_xlabel("Epoch")
-        content = to_bytes(figure, "svg")
+        content = to_bytes(figure)
     said = "; ".join(f"{run}: {table['identity'].iloc[-1]:.2f}" for run, table in histories.items())
     return Picture(
         "training",
-        "svg",
         "Training losses",
         content,
         f"Line charts of the identity loss over the epochs, a panel a model. In the last epoch {said}.",

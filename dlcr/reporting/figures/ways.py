@@ -9,7 +9,7 @@ from dlcr.reporting.parts import Picture
 from dlcr.reporting.sheets import WAY_RULE, Expansion
 
 TITLES = {"colour": "colour change", "standard": "standard diffusion", "inpainting": "DLCR inpainting"}
-GAP, BETWEEN, TEXT, HEAD = 0.08, 0.28, 0.5, 0.35
+GAP, BETWEEN, TEXT, HEAD = 0.08, 0.28, 0.55, 0.38
 
 
 def ways(lines: Sequence[Expansion]) -> Picture | None:
@@ -21,11 +21,11 @@ def ways(lines: Sequence[Expansion]) -> Picture | None:
     group = max(count * (WIDTH + GAP) - GAP, 1.2)  # room for the longest title
     lefts = [GAP + WIDTH + BETWEEN + number * (group + BETWEEN) for number in range(len(titles))]
     height = WIDTH * ratio(lines[0].original)
-    with style(8):
+    with style():
         figure = Figure(figsize=(lefts[-1] + group + GAP, HEAD + len(lines) * (height + TEXT)))
-        write(figure, GAP, 0.12, "original", fontsize=9)
+        write(figure, GAP, 0.12, "original")
         for left, title in zip(lefts, titles.values(), strict=True):
-            write(figure, left, 0.12, title, fontsize=9)
+            write(figure, left, 0.12, title)
         for number, line in enumerate(lines):
             top = HEAD + number * (height + TEXT)
             panel(figure, GAP, top, WIDTH, height, line.original)
@@ -36,11 +36,10 @@ def ways(lines: Sequence[Expansion]) -> Picture | None:
                 f"{letter}: {one_line(text, 90)}" for letter, text in zip("ab", line.prompts, strict=False)
             )
             write(figure, GAP, top + height + 0.08, outfits)
-        content = to_bytes(figure, "png")
+        content = to_bytes(figure)
     said = ". ".join(f"{line.image_id}: {'; '.join(line.prompts)}" for line in lines)
     return Picture(
         "fig-1",
-        "png",
         "Figure 1 (left): ways to expand the data",
         content,
         f"{len(lines)} training images, each in other outfits by colour change, standard diffusion and inpainting. "

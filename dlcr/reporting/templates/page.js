@@ -1,5 +1,5 @@
 "use strict";
-// The two browsers, folded parts that open when a link leads into them, and the place in the contents.
+// The two browsers, sorted tables, folded parts that open when a link leads into them, and the place in the contents.
 // Texts are written as text, never as HTML: some were made by models.
 
 const data = JSON.parse(document.getElementById("browser-data").textContent);
@@ -18,6 +18,7 @@ function picture(place, alt) {
   return make("img", { src: uri, alt, title: name, loading: "lazy", decoding: "async" });
 }
 
+const words = (prompt) => prompt.split("|").map((part) => part.trim()).join(", ");
 const share = (value) => value.toFixed(2);
 const judged = (right) => (right ? "✓ right" : "✗ wrong");
 
@@ -32,73 +33,149 @@ function bar(...parts) {
   return stack;
 }
 
-// ---- retrievals
+// ---- retrievals: a query in two of the rankings
 
-function hit(item, rank) {
-  const alt = `Rank ${rank}: person ${item.subject}, ${item.right ? "right" : "wrong"}`;
-  return make("li", { class: `tile ${item.right ? "right" : "wrong"}` },
-    picture(item.picture, alt), make("b", {}, judged(item.right)), `${item.subject} · ${share(item.similarity)}`);
+const person = (place) => data.pictures[place][2];
+const title = (ranking) => `${ranking.name}, ${ranking.kind}${ranking.row ? ` (Table A1, ${/^\d/.test(ranking.row) ? "row " : ""}${ranking.row})` : ""}`;
+
+function hit(item, [place, similarity], at) {
+  const right = person(place) === item.subject;
+  const alt = `Rank ${at + 1}: person ${person(place)}, ${right ? "right" : "wrong"}`;
+  return make("li", { class: `tile ${right ? "right" : "wrong"}` },
+    picture(place, alt), make("b", {}, judged(right)), `${person(place)} · ${share(similarity)}`);
 }
 
-function ranking(title, items) {
-  return [make("h3", {}, title),
-    items.length ? make("ol", { class: "tiles ten", role: "list" }, items.map((item, at) => hit(item, at + 1)))
-      : make("p", { class: "gap" }, "Not run.")];
+/** What every training seed made of the query. */
+function outcomes(item, at) {
+  return item.ranked[at].seeds.map((outcome, place) => {
+    const seed = `seed ${data.rankings[at].seeds[place]} `;
+    if (!outcome) return make("li", {}, seed, "not there");
+    return make("li", {}, seed, make("span", { class: outcome[0] ? "right" : "wrong" }, judged(outcome[0])), `, AP ${share(outcome[1])}`);
+  });
 }
 
-function vote(item) {
-  const alt = `Person ${item.subject}, ${item.counted ? "counted" : "not counted"}`;
-  return make("li", { class: item.counted ? "tile" : "tile idle" },
-    picture(item.picture, alt), bar([item.vote, item.counted ? "" : "idle"]),
-    make(item.counted ? "b" : "s", {}, `+${share(item.vote)}`), make("span", {}, item.subject));
+function ranking(item, at) {
+  const { hits, seeds } = item.ranked[at];
+  return [make("h3", {}, title(data.rankings[at])),
+    seeds.length ? make("ul", { class: "outcomes", "aria-label": "By training seed" }, outcomes(item, at)) : null,
+    hits.length ? make("ol", { class: "tiles ten", role: "list" }, hits.map((one, rank) => hit(item, one, rank)))
+      : make("p", { class: "gap" }, "Not among its queries.")];
 }
 
-function source(item) {
-  const name = item.variant < 0 ? "The query itself" : `Variant ${item.variant + 1}`;
-  const what = item.skipped ? `left out: ${item.skipped}` : item.prompt.split("|").map((part) => part.trim()).join(", ");
+function vote([place, , worth, counted]) {
+  const alt = `Person ${person(place)}, ${counted ? "counted" : "not counted"}`;
+  return make("li", { class: counted ? "tile" : "tile idle" },
+    picture(place, alt), bar([worth, counted ? "" : "idle"]),
+    make(counted ? "b" : "s", {}, `+${share(worth)}`), make("span", {}, person(place)));
+}
+
+function source(name, shown, what, votes, skipped) {
   return make("li", { class: "source" },
-    make("div", { class: "tile" }, picture(item.picture, `${name}. ${what}`), make("b", {}, name), what),
-    item.votes.length ? make("ol", { class: "tiles", role: "list", "aria-label": `Votes of: ${name}` }, item.votes.map(vote))
-      : make("p", { class: "gap" }, item.skipped ? "No votes." : "Votes were not recorded."));
+    make("div", { class: "tile" }, picture(shown, `${name}. ${what}`), make("b", {}, name), what),
+    votes ? make("ol", { class: "tiles", role: "list", "aria-label": `Votes of: ${name}` }, votes.hits.map(vote))
+      : make("p", { class: "gap" }, skipped ? "No votes." : "Votes were not recorded."));
 }
 
-function scores(items) {
-  const most = Math.max(...items.map((item) => item.score));
-  const row = (item, at) => make("tr", {}, make("th", { scope: "row" }, `${at + 1}. person ${item.subject}`),
-    make("td", {}, bar([item.query / most, "own"], [(item.score - item.query) / most, ""])),
-    make("td", {}, share(item.score)), make("td", {}, share(item.query)), make("td", {}, judged(item.right)));
+function scores(item, hits) {
+  const most = Math.max(...hits.map(([, score]) => score));
+  const row = ([place, score, own], at) => make("tr", {}, make("th", { scope: "row" }, `${at + 1}. person ${person(place)}`),
+    make("td", {}, bar([own / most, "own"], [(score - own) / most, ""])),
+    make("td", {}, share(score)), make("td", {}, share(own)), make("td", {}, judged(person(place) === item.subject)));
   const heads = ["Person", "", "Score", "From the query", "Right?"];
   return make("div", { class: "scroll scores", role: "region", "aria-label": "Scores", tabindex: "0" },
     make("table", {}, make("caption", {}, "The sum of all votes counted; the first is the prediction. Dark: from the query, blue: from its variants"),
       make("thead", {}, make("tr", {}, heads.map((text) => (text ? make("th", { scope: "col" }, text) : make("td", {}))))),
-      make("tbody", {}, items.map(row))));
+      make("tbody", {}, hits.map(row))));
 }
 
-function retrieval(item) {
+/** How the variants voted in a ranking that is refined. */
+function election(item, at) {
+  if (data.rankings[at].kind !== "refined") return [];
+  const cast = item.votes[at];
+  const variants = item.variants.map((one, number) => source(`Variant ${number + 1}`, one.picture,
+    one.skipped ? `left out: ${one.skipped}` : words(one.prompt), cast?.sources[number], one.skipped));
+  return [
+    make("h3", {}, `How the votes fell: ${title(data.rankings[at])}`),
+    make("p", { class: "soft" }, "Each source ranks the gallery; its best images vote for their persons, by similarity relative to its own best. Only persons among the query’s own best count; other votes are struck out."),
+    cast ? null : make("p", { class: "gap" }, "Its votes are not on this page."),
+    make("ol", { class: "sources", role: "list" }, source("The query itself", item.picture, "", cast?.sources[-1], ""), variants),
+    make("h3", {}, "Final scores"),
+    cast?.scores.hits.length ? scores(item, cast.scores.hits) : make("p", { class: "gap" }, "Not recorded."),
+  ];
+}
+
+function retrieval(item, [left, right]) {
   const facts = make("div", { class: "tile" }, picture(item.picture, `The query, person ${item.subject}`),
     make("span", {}, make("b", {}, `person ${item.subject}`), `clothes ${item.clothes}, camera ${item.camera}`));
   return [
     make("div", { class: "split" },
       make("div", {}, make("h3", {}, "Query"), facts),
-      make("div", {}, ranking("Baseline: its ten best, with person and cosine", item.before), ranking("DLCR, refined: its ten best", item.after))),
-    make("h3", {}, "How the votes fell"),
-    make("p", { class: "soft" }, "Each source ranks the gallery; its best images vote for their persons, by similarity relative to its own best. Only persons among the query’s own best count; other votes are struck out."),
-    make("ol", { class: "sources", role: "list" }, item.sources.map(source)),
-    make("h3", {}, "Final scores"),
-    item.scores.length ? scores(item.scores) : make("p", { class: "gap" }, "Not recorded."),
+      make("div", {}, ranking(item, left), left === right ? null : ranking(item, right))),
+    ...election(item, left === right || data.rankings[right].kind === "refined" ? right : left),
   ];
 }
 
-function retrievalStatus(item) {
-  const first = (items) => (items.length ? `${items[0].right ? "right" : "wrong"} (person ${items[0].subject})` : "not run");
-  return `${item.id}, person ${item.subject}. Baseline ${first(item.before)}, DLCR ${first(item.after)}.`;
+/** Whether a ranking's first image is right with a training seed; undefined where the seed has not the query. */
+function first(item, at, seed) {
+  return item.ranked[at].seeds[data.rankings[at].seeds.indexOf(seed)]?.[0];
+}
+
+const KIND = [["failed", "fixed"], ["broken", "right"]];
+
+/** The browser of retrievals: `start`, for the pair of rankings and the training seed that are chosen. */
+function startRetrievals(browser) {
+  const [left, right, seed] = ["left", "right", "seed"].map((name) => browser.querySelector(`[name=${name}]`));
+  const options = data.rankings.map(title);
+  for (const select of [left, right]) select.append(...options.map((text) => make("option", {}, text)));
+  [left.selectedIndex, right.selectedIndex] = data.pair;
+  const pair = () => [left.selectedIndex, right.selectedIndex];
+  const seeds = () => [...new Set(pair().flatMap((at) => data.rankings[at].seeds))].sort((a, b) => a - b);
+  const offer = () => {
+    const chosen = seed.value;
+    seed.replaceChildren(...seeds().map((value) => make("option", {}, String(value))));
+    if (seeds().includes(Number(chosen)) && chosen !== "") seed.value = chosen;
+  };
+  const right1 = (item) => pair().map((at) => first(item, at, Number(seed.value)));
+  const kindOf = (item) => KIND[right1(item)[0]]?.[right1(item)[1]] ?? "";
+  const said = (value) => (value === undefined ? "not there" : value ? "right" : "wrong");
+  const describe = (item) => {
+    const [one, other] = right1(item).map(said);
+    return `${item.id}, person ${item.subject}. With seed ${seed.value}: ${data.rankings[pair()[0]].name} ${one}, ${data.rankings[pair()[1]].name} ${other}.`;
+  };
+  const key = (at) => `${data.rankings[at].name}:${data.rankings[at].kind}`;
+  const link = browser.querySelector(".link");
+  const view = start(browser, data.retrievals, (item) => retrieval(item, pair()), describe, kindOf, (item) => {
+    link.hash = new URLSearchParams({ query: item.id, left: key(pair()[0]), right: key(pair()[1]), seed: seed.value });
+  });
+  const changed = () => {
+    offer();
+    view.refresh();
+  };
+  for (const select of [left, right, seed]) select.addEventListener("change", changed);
+  changed();
+
+  /** Show what a link names: #query=…, and the rankings and the seed if it has them. */
+  const follow = () => {
+    const wanted = new URLSearchParams(location.hash.slice(1));
+    if (!wanted.has("query")) return;
+    for (const [select, name] of [[left, "left"], [right, "right"]]) {
+      const at = data.rankings.findIndex((_, place) => key(place) === wanted.get(name));
+      if (at >= 0) select.selectedIndex = at;
+    }
+    offer();
+    if (seeds().map(String).includes(wanted.get("seed"))) seed.value = wanted.get("seed");
+    view.open(wanted.get("query"));
+    browser.scrollIntoView();
+  };
+  window.addEventListener("hashchange", follow);
+  follow();
 }
 
 // ---- samples
 
 function variant(item) {
   const measures = Object.entries(item.measures).map(([name, value]) => [make("dt", {}, name), make("dd", {}, share(value))]);
-  const prompt = item.prompt.split("|").map((part) => part.trim()).join(", ");
+  const prompt = words(item.prompt);
   return make("li", { class: "tile" },
     item.skipped ? make("span", { class: "blank" }, item.skipped) : picture(item.picture, `Variant ${item.number}: ${prompt}`),
     make("b", {}, `Variant ${item.number}`), prompt, make("br", {}), `clothes ${item.clothes}`,
@@ -121,28 +198,48 @@ function sampleStatus(item) {
 
 // ---- choosing, the same for both
 
-function start(browser, items, show, describe) {
-  const select = browser.querySelector("select");
+/** Let one item be chosen among those of a kind. `kindOf` may change: then `refresh`. `open` shows an item by its ID. */
+function start(browser, items, show, describe, kindOf, drawn) {
+  const select = browser.querySelector(".choice select");
   const shown = browser.querySelector(".shown");
   const status = browser.querySelector(".status");
+  const radios = [...browser.querySelectorAll("input")];
   let among = items;
 
   const draw = () => {
     const item = among[select.selectedIndex];
-    shown.replaceChildren(...show(item).flat());
+    shown.replaceChildren(...show(item).flat().filter(Boolean));
     status.textContent = `${select.selectedIndex + 1} of ${among.length}: ${describe(item)}`;
+    drawn(item);
   };
-  const choose = (kind) => {
-    among = items.filter((item) => kind === "" || item.kind === kind);
+  const choose = (id) => {
+    const kind = radios.find((radio) => radio.checked)?.value ?? "";
+    among = items.filter((item) => kind === "" || kindOf(item) === kind);
     select.replaceChildren(...among.map((item) => make("option", {}, item.id)));
+    select.selectedIndex = Math.max(0, among.findIndex((item) => item.id === id));
     draw();
+  };
+  const refresh = () => {
+    for (const radio of radios) {
+      const count = items.filter((item) => radio.value === "" || kindOf(item) === radio.value).length;
+      radio.parentElement.querySelector(".count").textContent = count;
+      radio.disabled = count === 0;
+      if (radio.disabled && radio.checked) radios[0].checked = true; // all
+    }
+    choose(select.value);
+  };
+  const open = (id) => {
+    for (const radio of radios) radio.checked = radio.value === "";
+    choose(id);
+    refresh();
+    if (!items.some((item) => item.id === id)) status.textContent = `${id} is not among the ${items.length} on this page.`;
   };
   const step = (by) => {
     select.selectedIndex = (select.selectedIndex + by + among.length) % among.length;
     draw();
   };
   select.addEventListener("change", draw);
-  for (const radio of browser.querySelectorAll("input")) radio.addEventListener("change", () => choose(radio.value));
+  for (const radio of radios) radio.addEventListener("change", () => choose(""));
   for (const button of browser.querySelectorAll("[data-step]")) button.addEventListener("click", () => step(Number(button.dataset.step)));
   browser.addEventListener("keydown", (event) => {
     // a list, a radio button and a scrolling part have their own use for the arrows
@@ -152,13 +249,55 @@ function start(browser, items, show, describe) {
     step(by);
   });
   browser.hidden = false;
-  choose("");
+  refresh();
+  return { refresh, open };
 }
 
-for (const [name, show, describe] of [["retrievals", retrieval, retrievalStatus], ["samples", sample, sampleStatus]]) {
-  const browser = document.querySelector(`[data-browser="${name}"]`);
-  if (browser) start(browser, data[name], show, describe);
+const samples = document.querySelector("[data-browser=samples]");
+if (samples) start(samples, data.samples, sample, sampleStatus, (item) => item.kind, () => {});
+const retrievals = document.querySelector("[data-browser=retrievals]");
+if (retrievals) startRetrievals(retrievals);
+
+// ---- tables sorted by a heading: up, down, and as they were
+
+const SECONDS = { h: 3600, min: 60, s: 1 };
+
+/** What a cell is sorted by: a number (of a time its seconds), a text, or null for a gap. What stands below is left out. */
+function sortKey(cell) {
+  const text = [...cell.childNodes].filter((node) => node.nodeName !== "SMALL").map((node) => node.textContent).join("").trim();
+  if (text === "" || text === "–" || cell.classList.contains("not-run")) return null;
+  const times = [...text.matchAll(/([\d.]+) (h|min|s)\b/g)];
+  if (times.length) return times.reduce((sum, [, value, unit]) => sum + Number(value) * SECONDS[unit], 0);
+  const found = text.match(/^[<+-]?\s?(\d[\d,]*\.?\d*)(?=$|[\s%/])/);
+  return found ? Number(found[0].replace(/[<,\s]/g, "")) : text;
 }
+
+/** Gaps come last in either direction, so `down` is part of the comparison. */
+function compare(a, b, down) {
+  if (a === null || b === null) return (a === null) - (b === null);
+  const kinds = (typeof a === "string") - (typeof b === "string");
+  const order = kinds || (typeof a === "number" ? a - b : a.localeCompare(b, undefined, { numeric: true }));
+  return down ? -order : order;
+}
+
+function sortable(table) {
+  const body = table.tBodies[0];
+  const rows = [...body.rows];
+  const heads = [...table.tHead.rows[0].cells];
+  heads.forEach((head, column) => {
+    const button = make("button", { type: "button", class: "sort" }, ...head.childNodes);
+    head.replaceChildren(button);
+    button.addEventListener("click", () => {
+      const next = { ascending: "descending", descending: null }[head.getAttribute("aria-sort")];
+      for (const other of heads) other.removeAttribute("aria-sort");
+      if (next === null) return body.replaceChildren(...rows);
+      head.setAttribute("aria-sort", next ?? "ascending");
+      const keys = new Map(rows.map((row) => [row, sortKey(row.cells[column])]));
+      body.replaceChildren(...[...rows].sort((a, b) => compare(keys.get(a), keys.get(b), next === "descending")));
+    });
+  });
+}
+for (const table of document.querySelectorAll("main table")) if (table.tHead && table.tBodies[0].rows.length > 1) sortable(table);
 
 // ---- folded parts and contents
 
