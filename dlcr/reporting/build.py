@@ -16,6 +16,7 @@ from dlcr.reporting.claims import claims, records
 from dlcr.reporting.oracle import gain_shares
 from dlcr.reporting.page import Page, render
 from dlcr.reporting.parts import Table
+from dlcr.reporting.pipeline import pipeline_svg
 from dlcr.reporting.provenance import provenance, provenance_rows
 from dlcr.reporting.results import load_results
 from dlcr.reporting.scores import stage_scores
@@ -51,7 +52,6 @@ def build(root: Path, params: Params, timings: pd.DataFrame) -> dict[str, bytes]
     counts = retrieval_counts(rows.get("1"), rows.get("6"))
     histories = load_histories(root, params)
     pictures = figures.pictures(root, params, results, found, histories)
-    # THE PIPELINE'S DRAWING GOES HERE: pictures["pipeline"] = Picture("pipeline", ...); the page shows it by the method
     verdicts = claims(params, results, timings)
     origins = provenance(root, params, timings)
     found["provenance"] = _origins(origins)
@@ -65,6 +65,7 @@ def build(root: Path, params: Params, timings: pd.DataFrame) -> dict[str, bytes]
         stages=stages,
         counts=counts,
         browsers=browser.gather(root, params, results),
+        pipeline=pipeline_svg(root / "dvc.yaml") if (root / "dvc.yaml").is_file() else "",
     )
     return {
         **{path: content for table in found.values() for path, content in table_files(table).items()},

@@ -61,7 +61,7 @@ class Page:
 
     tables and pictures by name, in the order of the page. provenance: as in provenance.json. shares: as from
     `oracle.gain_shares`. stages: scores of the single stages, {} without known truth. counts: queries by category of
-    `sheets.CATEGORIES`, and all `queries`; {} where rows 1 and 6 were not run.
+    `sheets.CATEGORIES`, and all `queries`; {} where rows 1 and 6 were not run. pipeline: its picture as SVG, if any.
     """
 
     params: Params
@@ -73,6 +73,7 @@ class Page:
     stages: dict
     counts: dict
     browsers: Browsers
+    pipeline: str = ""
 
 
 def render(page: Page) -> bytes:
@@ -108,6 +109,7 @@ def _render(page: Page, browsers: Browsers) -> bytes:
         report=report,
         private=private_item(params),
         method=method_steps(page.browsers),
+        pipeline=page.pipeline and svg_uri(page.pipeline.encode()),
         headlines=headlines(page),
         share=_share_sentence(page.shares),
         claims=claim_rows(page.claims, page.provenance.get("evaluations", {})),
