@@ -164,6 +164,13 @@ def test_what_was_not_run_is_said(params: Params, whole: Page) -> None:
     assert cards == ["not run"] * 4
 
 
+def test_the_pipeline_is_drawn_with_the_method(whole: Page) -> None:
+    drawn = replace(whole.pictures["a1"], name="pipeline", title="The pipeline")
+    content = render(replace(whole, pictures=whole.pictures | {"pipeline": drawn})).decode()
+    assert content.count("<h3>The pipeline</h3>") == 1
+    assert content.index('id="method"') < content.index("<h3>The pipeline</h3>") < content.index('id="overview"')
+
+
 def test_smoke_is_marked(whole: Page) -> None:
     def marked(mark: str) -> str:
         report = whole.params.report.model_copy(update={"mark": mark})
