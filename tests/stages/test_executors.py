@@ -53,6 +53,7 @@ def run_all() -> dict[str, bytes]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("executor", ["local", "ray"])
 def test_stages_by_several_processes_write_the_same_bytes(
     workplace: Path, executor: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
