@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from strips import pack_prcc
-from tiny import draw_pictures, save_random_pipeline
+from tiny_diffusion import draw_pictures, save_random_pipeline
 
 from dlcr.data import IMAGE_SCHEMA, MASK_SCHEMA, encode_png, write_shard
 

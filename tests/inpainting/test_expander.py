@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionInpaintPipeline
-from tiny import SIZE, draw_pictures, save_random_pipeline
+from tiny_diffusion import SIZE, draw_pictures, save_random_pipeline
 
 import dlcr.inpainting.expander
 from dlcr.inpainting import Expander, load_inpainter

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tiny import SIZE
+from tiny_diffusion import SIZE
 
 from dlcr.data import open_generated, open_images, open_masks, read_table
 from dlcr.data.shards import MEASURES, checksum, encode_png

@@ -13,7 +13,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DPMSolverMultistepScheduler, PNDMScheduler, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
-from tiny import save_random_pipeline
+from tiny_diffusion import save_random_pipeline
 
 from dlcr.inpainting import load_inpainter
 from dlcr.inpainting.diffusion import LATENTS, Inpainter, make_scheduler

@@ -54,6 +54,7 @@ def run_all() -> dict[str, bytes]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_stages_on_ray_write_the_same_bytes(workplace: Path, cluster: None, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = run_all()
     assert sum(name.startswith("generated/inpainting/") for name in expected) == 2 * 5
