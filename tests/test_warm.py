@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from warm import programs
+from warm import HERE, SETTINGS, programs
 
 PROGRAM = """
 import os, sys, time
@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
 
 def start(program: Path, folder: Path, word: str) -> subprocess.Popen:
     return subprocess.Popen(
-        [program, "-m", "program", word], cwd=folder, env={**os.environ, "MINE": "own"}, text=True,
+        [program, "-m", "program", word], cwd=folder, env={**os.environ, **HERE, "MINE": "own"}, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 
@@ -61,7 +61,8 @@ def test_what_ends_the_caller_ends_the_program(folder: Path, number: int) -> Non
 def test_what_libraries_read_when_they_are_imported_is_as_usual(folder: Path) -> None:
     code = "import os, sys; print('torch' in sys.modules)"
     (folder / "asks.py").write_text(code)
-    for settings, expected in (({}, "True"), ({"OMP_NUM_THREADS": "2"}, "False")):
-        words, environment = [programs() / "python", "-m", "asks"], {**os.environ, **settings}
-        done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=True)
+    others = {key: value for key, value in os.environ.items() if not key.startswith(SETTINGS)}
+    for settings, expected in ((HERE, "True"), (HERE | {"OMP_NUM_THREADS": "2"}, "False")):
+        words = [programs() / "python", "-m", "asks"]
+        done = subprocess.run(words, cwd=folder, env=others | settings, capture_output=True, text=True, check=True)
         assert done.stdout.strip() == expected

@@ -33,11 +33,17 @@ IMPORTED = (
 """What the server imports. It never computes: threads would be lost in a fork."""
 SETTINGS = ("HF_", "TRANSFORMERS_", "OMP_", "MKL_", "PYTHON", "CUDA_", "LD_", "MPL", "LC_", "LANG", "TZ")
 """How variables begin that libraries read when they are imported: a caller with others starts programs as usual."""
+HERE = {key: value for key, value in os.environ.items() if key.startswith(SETTINGS)} | {
+    "TRANSFORMERS_VERBOSITY": "error"
+}
+"""Those of the server: as when the tests began, and what containers/run sets for stages."""
 
 CLIENT = """#!{python} -IS
 import json, os, signal, socket, sys
 name, program = {name!r}, {program!r}
 settings = {{key: value for key, value in os.environ.items() if key.startswith({begin!r})}}
+if name != "python":
+    settings.setdefault("TRANSFORMERS_VERBOSITY", "error")
 if settings != {settings!r} or name == "python" and (sys.argv[1:2] != ["-m"] or len(sys.argv) < 3):
     os.execv(program, [program, *sys.argv[1:]])
 words = sys.argv[2:] if name == "python" else [program, *sys.argv[1:]]
@@ -70,16 +76,17 @@ def programs() -> Path:
     facts = {
         "python": sys.executable,
         "begin": SETTINGS,
-        "settings": {key: value for key, value in os.environ.items() if key.startswith(SETTINGS)},
+        "settings": HERE,
         "address": str(folder / "socket"),
     }
     for name in ("python", "dvc", "dlcr"):
         program = folder / "bin" / name
         program.write_text(CLIENT.format(name=name, program=str(Path(sys.executable).parent / name), **facts))
         program.chmod(0o755)
-    server = subprocess.Popen(
-        [sys.executable, __file__, folder / "socket"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/"
-    )
+    others = {key: value for key, value in os.environ.items() if not key.startswith(SETTINGS)}
+    words = [sys.executable, __file__, folder / "socket"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    server = subprocess.Popen(words, cwd="/", env=others | HERE, **pipes)
     assert server.stdout.readline() == b"ready\n"
 
     def end() -> None:
