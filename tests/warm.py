@@ -33,17 +33,16 @@ IMPORTED = (
 """What the server imports. It never computes: threads would be lost in a fork."""
 SETTINGS = ("HF_", "TRANSFORMERS_", "OMP_", "MKL_", "PYTHON", "CUDA_", "LD_", "MPL", "LC_", "LANG", "TZ")
 """How variables begin that libraries read when they are imported: a caller with others starts programs as usual."""
-HERE = {key: value for key, value in os.environ.items() if key.startswith(SETTINGS)} | {
-    "TRANSFORMERS_VERBOSITY": "error"
-}
-"""Those of the server: as when the tests began, and what containers/run sets for stages."""
+QUIET = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error"}
+"""What `stages` sets before all else, and so does this process once a test has imported a stage."""
+HERE = QUIET | {key: value for key, value in os.environ.items() if key.startswith(SETTINGS)}
+"""Those of the server: as when the tests began."""
 
 CLIENT = """#!{python} -IS
 import json, os, signal, socket, sys
 name, program = {name!r}, {program!r}
 settings = {{key: value for key, value in os.environ.items() if key.startswith({begin!r})}}
-if name != "python":
-    settings.setdefault("TRANSFORMERS_VERBOSITY", "error")
+settings = {quiet!r} | settings
 if settings != {settings!r} or name == "python" and (sys.argv[1:2] != ["-m"] or len(sys.argv) < 3):
     os.execv(program, [program, *sys.argv[1:]])
 words = sys.argv[2:] if name == "python" else [program, *sys.argv[1:]]
@@ -77,6 +76,7 @@ def programs() -> Path:
         "python": sys.executable,
         "begin": SETTINGS,
         "settings": HERE,
+        "quiet": QUIET,
         "address": str(folder / "socket"),
     }
     for name in ("python", "dvc", "dlcr"):
