@@ -171,9 +171,7 @@ def check_claims(
 
 
 @app.command(context_settings={"ignore_unknown_options": True})
-def targets(
-    tables: Annotated[list[str] | None, typer.Argument(metavar="TABLE...")] = None,
-) -> None:
+def targets(tables: Annotated[list[str] | None, typer.Argument(metavar="TABLE...")] = None) -> None:
     """Print the pipeline's stages that evaluate the rows of TABLEs: `dvc repro $(dlcr targets a1)`.
 
     A table is a key of report.tables in params.yaml, in any case. On an error a stage is printed that cannot exist.

@@ -13,7 +13,6 @@ from importlib.resources import files
 from typing import Any
 from urllib.parse import quote
 
-import jinja2
 import yaml
 from markupsafe import Markup
 
@@ -26,6 +25,7 @@ from dlcr.reporting.method import method_steps
 from dlcr.reporting.paper import ORACLE
 from dlcr.reporting.parts import Cell, Claim, Picture, Table
 from dlcr.reporting.rankings import RIGHT
+from dlcr.reporting.rendering import environment
 from dlcr.reporting.sheets import CATEGORIES, private_item
 
 LIMIT, PICTURES = 15_000_000, 6_000_000
@@ -89,20 +89,14 @@ def render(page: Page) -> bytes:
 
 
 def _render(page: Page, browsers: Browsers) -> bytes:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("dlcr.reporting"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.tests["structured"] = _structured
+    templates = environment()
+    templates.tests["structured"] = _structured
     style, script = (
         (files("dlcr.reporting") / "templates" / f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js")
     )
     params, report = page.params, page.params.report
     tables = {name: table_of(table) for name, table in page.tables.items()}
-    text = environment.get_template("page.html.j2").render(
+    text = templates.get_template("page.html.j2").render(
         style=Markup(style),
         script=Markup(script),
         policy=policy(style, script),

@@ -12,8 +12,9 @@ from itertools import chain
 from pathlib import Path
 from textwrap import wrap
 
-import jinja2
 import yaml
+
+from dlcr.reporting.rendering import environment
 
 PICTURE = Path("docs/pipeline.svg")
 BOX, GAP, SPACE, MARGIN = 138, 32, 26, 18
@@ -56,23 +57,20 @@ def pipeline_svg(path: Path = Path("dvc.yaml")) -> str:
         }
         for stage in stages
     }
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("dlcr.reporting"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("pipeline.svg.j2").render(
-        boxes=boxes.values(),
-        paths=[_path(boxes[start], boxes[end]) for start, end in drawn],
-        families=dict.fromkeys(stage.family for stage in stages),
-        width=MARGIN + max(box["x"] for box in boxes.values()) + BOX,
-        bottom=max(box["y"] + box["height"] for box in boxes.values()),
-        box=BOX,
-        head=HEAD,
-        line=LINE,
-        margin=MARGIN,
+    return (
+        environment()
+        .get_template("pipeline.svg.j2")
+        .render(
+            boxes=boxes.values(),
+            paths=[_path(boxes[start], boxes[end]) for start, end in drawn],
+            families=dict.fromkeys(stage.family for stage in stages),
+            width=MARGIN + max(box["x"] for box in boxes.values()) + BOX,
+            bottom=max(box["y"] + box["height"] for box in boxes.values()),
+            box=BOX,
+            head=HEAD,
+            line=LINE,
+            margin=MARGIN,
+        )
     )
 
 
