@@ -46,7 +46,7 @@ format: install
 	ruff format .
 
 # What stages made, and the store: all but what git tracks, and the .dvc files of imported sets.
-OUTPUTS = data masks descriptions outfits discriminators generated faces runs evaluations
+OUTPUTS = data masks descriptions outfits discriminators generated faces runs evaluations/private
 clean:
-	rm -rf .dlcr
+	rm -rf .dlcr reports/pictures
 	find $(wildcard $(OUTPUTS)) -mindepth 1 -maxdepth 1 ! -name none ! -name .gitignore ! -name '*.dvc' -exec rm -rf {} +

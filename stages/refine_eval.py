@@ -2,11 +2,13 @@
 
     python -m stages.refine_eval NAME      # an evaluation of params.yaml
 
-Reads data/<dataset>, runs/<run>/seed-*, generated/<queries> and, where the evaluation names some, faces/<faces>; writes
-evaluations/<NAME>/metrics.json (percent), per_query.parquet (every seed) and, of the first seed, rankings.parquet (the
-ten best gallery images of each query), votes.parquet (what each variant adds to the subjects' scores, where there are
-variants) and features.parquet (of five subjects). Of a run with ablations, the same in evaluations/<NAME>/<ablation>.
-With faces the model is wrapped in GEFF, and only the first three are written.
+Reads data/<dataset>, runs/<run>/seed-*, generated/<queries> and, where the evaluation names some, faces/<faces>. Writes
+evaluations/<NAME>.json, the headline for `dvc metrics`, and in evaluations/<NAME> scores.json (every seed, percent),
+per_query.parquet (every seed), history.csv (the run's losses by epoch, means over the seeds) and, of the first seed,
+rankings.parquet (the ten best gallery images of each query), votes.parquet (who votes in refinement, where there are
+variants) and features.parquet (of five subjects, if asked for). Of a run with ablations, the same in
+evaluations/<NAME>/<ablation>. With faces the model is wrapped in GEFF, without votes and features. Git holds all of
+this, but for private evaluations, which are in evaluations/private.
 """
 
 import re
@@ -15,15 +17,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import typer
 
 from dlcr.data import load_manifest, open_generated, open_images
 from dlcr.evaluation.runs import Cost, Evaluated, Trial, evaluate_model
 from dlcr.evaluation.sides import Faces
-from dlcr.evaluation.tables import summary
+from dlcr.evaluation.tables import headline, mean_history, summary
 from dlcr.evaluation.tracklets import Tracklets, compared_tracklets
 from dlcr.faces import open_faces
-from dlcr.params import Evaluation, Params, load_params, lookup
+from dlcr.params import Evaluation, Params, evaluation_folder, load_params, lookup
 from dlcr.runtime import determinism, timing
 from dlcr.runtime.files import atomic_path, write_json
 from dlcr.runtime.stage import run_stage
@@ -40,11 +44,16 @@ def main(name: str) -> None:
     evaluation = lookup(params.evaluations, "evaluations", name)
     determinism.set_up()
     trial, cost = open_trial(params, evaluation), Cost()
-    run = params.runs[evaluation.run]
+    run, folder = params.runs[evaluation.run], evaluation_folder(params, name)
+    headlines, written = {}, set()
     for part in params.recipes[run.recipe].ablations or [""]:
-        folder = Path("runs", evaluation.run, part)
-        found = evaluate_seeds(folder, run.own_code is not None, trial, cost)
-        write(Path("evaluations", name, part), found)
+        models = Path("runs", evaluation.run, part)
+        found = evaluate_seeds(models, run.own_code is not None, trial, cost)
+        headlines[part] = write(folder / part, found, mean_history(seed_folders(models).values()), written)
+    write_json(folder.with_name(f"{name}.json"), headlines.get("", headlines))
+    for path in folder.rglob("*"):  # of an earlier evaluation: DVC leaves it there
+        if path.is_file() and path not in written:
+            path.unlink()
     record(name, cost, time.monotonic() - start)
 
 
@@ -58,7 +67,8 @@ def open_trial(params: Params, evaluation: Evaluation) -> Trial:
     if evaluation.faces != "none":
         faces = read_faces(Path("faces", evaluation.faces, "faces.parquet"), tracklets)
     images = open_images(folder / "images")
-    return Trial(tracklets, reader, images, variants, faces, params.geff, params.refine.m, evaluation.rerank)
+    asked = (evaluation.rerank, evaluation.features)
+    return Trial(tracklets, reader, images, variants, faces, params.geff, params.refine.m, *asked)
 
 
 def read_faces(path: Path, tracklets: Tracklets) -> Faces:
@@ -90,14 +100,27 @@ def seed_folders(run: Path) -> dict[int, Path]:
     return dict(sorted(found.items()))
 
 
-def write(folder: Path, found: dict[int, Evaluated]) -> None:
-    """The stage's files; the metrics last, so that they never stand beside older tables."""
-    queries = pd.concat([one.per_query.assign(seed=np.int64(seed)) for seed, one in found.items()])
-    columns = ["seed", "setting", "kind", "image_id", "subject", "hit", "ap"]
-    for name, table in ({"per_query": queries[columns]} | next(iter(found.values())).tables).items():
-        with atomic_path(folder / f"{name}.parquet") as part:
-            table.to_parquet(part, index=False)
-    write_json(folder / "metrics.json", summary({seed: one.scores for seed, one in found.items()}))
+def write(folder: Path, found: dict[int, Evaluated], history: pd.DataFrame, written: set[Path]) -> dict:
+    """The stage's files, the scores last, so that they never stand beside older tables. Returns the headline, and adds
+    the files' paths to `written`."""
+    queries = pd.concat([one.per_query.assign(seed=np.int32(seed)) for seed, one in found.items()])
+    columns = ["seed", "setting", "kind", "image_id", "subject", "rank", "ap"]
+    tables = {"per_query": queries[columns]} | next(iter(found.values())).tables
+    for name, table in tables.items():
+        write_table(folder / f"{name}.parquet", table)
+    with atomic_path(folder / "history.csv") as part:
+        history.to_csv(part, index=False, float_format="%.6g")
+    scores = summary({seed: one.scores for seed, one in found.items()})
+    write_json(folder / "scores.json", scores)
+    written |= {folder / name for name in ("scores.json", "history.csv", *(f"{name}.parquet" for name in tables))}
+    return headline(scores)
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """A table as Parquet, as small as may be: Git keeps every version of it."""
+    bare = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None)
+    with atomic_path(path) as part:
+        pq.write_table(bare, part, compression="zstd", compression_level=19, store_schema=False)
 
 
 def record(name: str, cost: Cost, seconds: float) -> None:

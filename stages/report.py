@@ -1,4 +1,4 @@
-"""Writes reports/ from everything the pipeline made: tables, figures, metrics.json and the page.
+"""Writes reports/ from evaluations/ and reports/sets.json: tables, figures, plots and the page; pictures where data is.
 
 python -m stages.report
 """

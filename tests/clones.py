@@ -96,12 +96,12 @@ def make_clone(repository: Path, folder: Path) -> Path:
 
     Of what a user's commands write here, it has what is committed: results, and no settings of DVC.
     """
-    results = ("reports", "dvc.lock", "containers/images.yaml")
+    results = ("evaluations", "reports", "dvc.lock", "containers/images.yaml")
     export(repository, folder, *results)
     listed = command(repository, "git", "ls-files", "--cached", "--others", "--exclude-standard")
     for name in listed.splitlines():
-        written = name.startswith(("reports/", *results[1:], "params.yaml", ".dvc/config")) or name.endswith(".dvc")
-        if (repository / name).is_file() and not written:
+        written = name.startswith(("evaluations/", "reports/", *results[2:], "params.yaml", ".dvc/config"))
+        if (repository / name).is_file() and not written and not name.endswith(".dvc"):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(repository / name, folder / name)
     (folder / ".dvc" / "config").write_text("[core]\n    analytics = false\n")

@@ -19,8 +19,9 @@ FOLDERS = {
     "generated": ["generated/{}"],
     "faces": ["faces/{}"],
     "runs": ["runs/{}"],
-    "evaluations": ["evaluations/{}"],
 }
+"""What the stages of public items write into DVC's cache; evaluations are in Git."""
+PRIVATE = FOLDERS | {"evaluations": ["evaluations/private/{}", "evaluations/private/{}.json"]}
 
 
 @pytest.fixture
@@ -40,10 +41,10 @@ def use(repository: Path, profile: str) -> Repo:
     return Repo()
 
 
-def outputs(items: Items) -> set[str]:
+def outputs(items: Items, folders: dict[str, list[str]]) -> set[str]:
     """What the stages of these items write."""
     return {
-        path.format(name) for section, paths in FOLDERS.items() for name in getattr(items, section) for path in paths
+        path.format(name) for section, paths in folders.items() for name in getattr(items, section) for path in paths
     }
 
 
@@ -55,9 +56,10 @@ def test_stages_and_what_is_never_pushed(repository: Path, project: Path, profil
     assert len(stages) <= 100
     cached = {out.def_path: out.can_push for stage in stages for out in stage.outs if out.use_cache}
     params = load_params(project / "params.yaml")
-    assert set(cached) == outputs(params)
+    private = outputs(params.private, PRIVATE)
+    assert set(cached) == outputs(params, FOLDERS) | private | {"reports/pictures"}
     kept = {path for path, pushed in cached.items() if not pushed}
-    assert kept == outputs(params.private) == {path for path in cached if "ltcc" in path}
+    assert kept == private == {path for path in cached if "ltcc" in path}
 
 
 def test_private_stages_do_what_public_ones_do(repository: Path, project: Path) -> None:
@@ -68,7 +70,8 @@ def test_private_stages_do_what_public_ones_do(repository: Path, project: Path) 
     assert len(public) == 10
     for name, texts in public.items():
         expected = {text.replace("vc-clothes", "ltcc") for text in texts}
-        expected = {f"private.{text}" if text.split(".")[0] in FOLDERS else text for text in expected}
+        expected = {f"private.{text}" if text.split(".")[0] in PRIVATE else text for text in expected}
+        expected = {text.replace("evaluations/", "evaluations/private/") for text in expected}
         assert stages[f"private-{name.replace('vc-clothes', 'ltcc')}"] == expected
 
 

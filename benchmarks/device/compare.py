@@ -148,7 +148,7 @@ def cosine(cpu: Path, gpu: Path) -> float:
 def scores(cpu: Path, gpu: Path) -> dict:
     """Largest differences of any setting's and kind's scores, and of how many queries top-1 is another, at most."""
     top1, mean, turned, single = [], [], [], []
-    for path in sorted(cpu.rglob("metrics.json")):
+    for path in sorted(cpu.rglob("scores.json")):
         one, other = (json.loads((folder / path.relative_to(cpu)).read_text())["mean"] for folder in (cpu, gpu))
         top1 += [abs(one[key]["top1"] - other[key]["top1"]) for key in one]
         mean += [abs(one[key]["map"] - other[key]["map"]) for key in one]
@@ -157,7 +157,7 @@ def scores(cpu: Path, gpu: Path) -> dict:
             pd.read_parquet((folder / path.relative_to(cpu)).parent / "per_query.parquet") for folder in (cpu, gpu)
         ]
         joined = tables[0].merge(tables[1], on=keys, suffixes=("", " there"))
-        another = (joined["hit"] == 1) != (joined["hit there"] == 1)
+        another = (joined["rank"] == 1) != (joined["rank there"] == 1)
         turned.append(int(another.groupby([joined[key] for key in keys[:3]]).sum().max()))
         single.append(float((joined["ap"] - joined["ap there"]).abs().mean()))
     return {

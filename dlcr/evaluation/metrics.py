@@ -41,7 +41,7 @@ class Scores:
     queries         how many queries count: those with at least one correct image
     unmatched       how many were left out because the gallery holds no correct image for them
     query_index     int64 [queries]: rows of the counted queries, ascending
-    per_query_top1  bool [queries]; its mean is top1
+    per_query_rank  int64 [queries], of the first correct image, from 1; the share of ones is top1
     per_query_ap    float64 [queries]; its mean is map
     """
 
@@ -51,7 +51,7 @@ class Scores:
     queries: int
     unmatched: int
     query_index: np.ndarray
-    per_query_top1: np.ndarray
+    per_query_rank: np.ndarray
     per_query_ap: np.ndarray
 
 
@@ -155,7 +155,7 @@ def _score(
         queries=len(counted),
         unmatched=len(query) - len(counted),
         query_index=counted,
-        per_query_top1=first_rank == 1,
+        per_query_rank=first_rank,
         per_query_ap=precision,
     )
 

@@ -48,7 +48,8 @@ KINDS = {"plain": "", "refined": "_refined", "reranked": "_reranked"}
 @dataclass(frozen=True)
 class Trial:
     """What models are tried on, and how: the dataset's test, its reader and images, and the variants of its queries (of
-    split "query"; None: nothing is refined). With `faces`, those of `tracklets.rows`, the model is wrapped in GEFF."""
+    split "query"; None: nothing is refined). With `faces`, those of `tracklets.rows`, the model is wrapped in GEFF.
+    `rerank`, `features`: as in `dlcr.params.Evaluation`."""
 
     tracklets: Tracklets
     reader: str
@@ -58,6 +59,7 @@ class Trial:
     geff: Geff = field(default_factory=Geff)
     m: int = 5
     rerank: bool = False
+    features: bool = False
 
 
 @dataclass
@@ -91,7 +93,7 @@ class Evaluated:
     scores     by setting and the end of its kind ("cc", "cc_refined"); of PRCC and MiniCC "cc_single_shot" too
     per_query  `per_query_table` of all of them
     tables     of the first setting, "cc" unless the dataset's clothes are unknown: "rankings" and, without faces,
-               "features" and, where it is refined, "votes" (`dlcr.evaluation.tables`)
+               "features" if they are asked for and, where it is refined, "votes" (`dlcr.evaluation.tables`)
     """
 
     scores: dict[str, Scores | SingleShot]
@@ -182,11 +184,10 @@ def _tables(case: Comparison, ranked: Ranked, trial: Trial) -> dict[str, pd.Data
     test = trial.tracklets.rows
     if ranked.similarity is not None:
         return {"rankings": similarity_rankings(case, test, ranked.similarity)}
-    tables = {
-        "rankings": rankings_table(case, test, None),
-        "features": features_table(case, test, seed_of("embedding", trial.reader)),
-    }
+    tables = {"rankings": rankings_table(case, test, None)}
+    if trial.features:
+        tables["features"] = features_table(case, test, seed_of("embedding", trial.reader))
     if ranked.voters is not None:
         tables["rankings"] = pd.concat([tables["rankings"], rankings_table(case, test, ranked.refined)])
-        tables["votes"] = votes_table(case, test, ranked.voters, ranked.refined)
+        tables["votes"] = votes_table(case, test, ranked.voters)
     return tables

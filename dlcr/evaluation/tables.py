@@ -3,6 +3,9 @@
 `test` is the manifest of what is compared (`dlcr.evaluation.tracklets.Tracklets.rows`), whose rows a comparison names.
 """
 
+from collections.abc import Iterable
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
@@ -15,10 +18,13 @@ from dlcr.evaluation.similarity import Features, cosines, products
 
 TOP = 10  # ranks kept for the retrieval figures
 SHOWN = 5  # subjects whose features are kept, as many as in Fig. A5
+NO_LOSS = ("learning_rate", "variants", "replaced")  # columns of a training history that are no losses
+HEADLINE = ("refined", "reranked")  # kinds of ranking that the headline has beside the plain one
 
 
 def per_query_table(case: Comparison, scores: Scores, test: pd.DataFrame, kind: str) -> pd.DataFrame:
-    """One row per counted query: setting, kind (of `runs.KINDS`), image_id, subject, hit (0 or 1), ap (0 to 1)."""
+    """One row per counted query: setting, kind (of `runs.KINDS`), image_id, subject, rank (of the first correct image,
+    from 1), ap (average precision, 0 to 1, float32)."""
     counted = test.iloc[case.query_rows[scores.query_index]]
     return pd.DataFrame(
         {
@@ -26,8 +32,8 @@ def per_query_table(case: Comparison, scores: Scores, test: pd.DataFrame, kind: 
             "kind": kind,
             "image_id": counted["image_id"].to_numpy(),
             "subject": counted["subject"].to_numpy(),
-            "hit": scores.per_query_top1.astype(np.int8),
-            "ap": scores.per_query_ap,
+            "rank": scores.per_query_rank.astype(np.int32),
+            "ap": scores.per_query_ap.astype(np.float32),
         }
     )
 
@@ -35,8 +41,8 @@ def per_query_table(case: Comparison, scores: Scores, test: pd.DataFrame, kind: 
 def rankings_table(case: Comparison, test: pd.DataFrame, refined: Refined | None) -> pd.DataFrame:
     """The first ten gallery images of every query, junk removed.
 
-    Columns query and gallery (image IDs), rank (from 1), similarity (the original cosine, also where
-    `refined` reorders), correct, refined.
+    Columns query and gallery (image IDs), rank (from 1), similarity (the original cosine, also where `refined`
+    reorders; float32, three decimals), correct, refined.
     """
     query, gallery = prepare_both(case.query, case.gallery)
     labels, images = case.query.labels, case.gallery.labels
@@ -59,16 +65,15 @@ def rankings_table(case: Comparison, test: pd.DataFrame, refined: Refined | None
     return _ranked(case, test, parts, refined is not None)
 
 
-def votes_table(case: Comparison, test: pd.DataFrame, voters: Voters, refined: Refined) -> pd.DataFrame:
-    """What each source adds to the refined scores: one row per query, variant (-1: the query) and rank (from 1).
+def votes_table(case: Comparison, test: pd.DataFrame, voters: Voters) -> pd.DataFrame:
+    """Who votes in refinement: one row per query, variant (-1: the query) and rank (from 1).
 
-    Columns query and gallery (image IDs), variant, rank, subject (the gallery image's), similarity (cosine), vote
-    (`Voters.votes`) and counted: whether the subject is in S, the only ones whose votes are added.
+    Columns query and gallery (image IDs), variant, rank, subject (the gallery image's), similarity (cosine, float32).
+    What each adds follows from these: `dlcr.reporting.rankings.load_votes`.
     """
     query, source, rank = np.nonzero(voters.similarities > -np.inf)
     images = voters.images[query, source, rank]
     gallery = test.iloc[case.gallery_rows[images]]
-    subjects = case.gallery.labels.subjects[images]
     return pd.DataFrame(
         {
             "query": test["image_id"].to_numpy(dtype=object)[case.query_rows[query]],
@@ -76,9 +81,7 @@ def votes_table(case: Comparison, test: pd.DataFrame, voters: Voters, refined: R
             "rank": (rank + 1).astype(np.int16),
             "gallery": gallery["image_id"].to_numpy(),
             "subject": gallery["subject"].to_numpy(),
-            "similarity": voters.similarities[query, source, rank],
-            "vote": voters.votes()[query, source, rank],
-            "counted": (subjects[:, None] == refined.subjects[query]).any(axis=1),
+            "similarity": voters.similarities[query, source, rank].astype(np.float32),
         }
     )
 
@@ -87,7 +90,7 @@ def features_table(case: Comparison, test: pd.DataFrame, seed: int) -> pd.DataFr
     """The L2-normalised features of `SHOWN` subjects that have queries, drawn by `seed`: their queries and gallery
     images.
 
-    Columns image_id, split, subject, clothes, feature (a list of float32).
+    Columns image_id, split, subject, clothes, feature (a list of float16).
     """
     rows = np.concatenate([case.query_rows, case.gallery_rows])
     subjects = np.unique(test["subject"].to_numpy(dtype=str)[case.query_rows])
@@ -96,7 +99,7 @@ def features_table(case: Comparison, test: pd.DataFrame, seed: int) -> pd.DataFr
     features = np.concatenate([case.query.features, case.gallery.features])[kept].astype(np.float32)
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     table = test[["image_id", "split", "subject", "clothes"]].iloc[rows[kept]].reset_index(drop=True)
-    return table.assign(feature=list(features))
+    return table.assign(feature=list(features.astype(np.float16)))
 
 
 def similarity_rankings(case: Comparison, test: pd.DataFrame, similarity: np.ndarray) -> pd.DataFrame:
@@ -123,7 +126,7 @@ def _ranked(case: Comparison, test: pd.DataFrame, parts: list[tuple], refined: b
             "query": image_ids[case.query_rows[i]],
             "rank": rank.astype(np.int32),
             "gallery": image_ids[case.gallery_rows[j]],
-            "similarity": similarity,
+            "similarity": similarity.astype(np.float32).round(3),
             "correct": correct,
             "refined": refined,
         }
@@ -174,6 +177,39 @@ def summary(seeds: dict[int, dict[str, Scores | SingleShot]]) -> dict:
             if isinstance(scores, Scores)
         },
     }
+
+
+def headline(scores: dict) -> dict:
+    """What `dvc metrics` shows of an evaluation: {"top1", "map", "refined": {"top1", "map"}, "reranked": ...}.
+
+    In percent with two decimals, means over the seeds; of the first setting, and of the kinds that there are.
+    scores: as from `summary`.
+    """
+    mean = scores["mean"]
+    first = next(iter(scores["queries"]))
+    kinds = {kind: _short(mean[f"{first}_{kind}"]) for kind in HEADLINE if f"{first}_{kind}" in mean}
+    return _short(mean[first]) | kinds
+
+
+def _short(pair: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 2) for name, value in pair.items()}
+
+
+def mean_history(seeds: Iterable[Path]) -> pd.DataFrame:
+    """The losses of a run by epoch, means over the history.csv of its seeds' folders: epoch, and one column per loss,
+    `identity` always among them.
+
+    Raises ValueError naming a history without epoch or identity loss, FileNotFoundError one that is not there.
+    """
+    tables = [_losses(folder / "history.csv") for folder in seeds]
+    return pd.concat(tables).groupby("epoch", as_index=False, sort=True).mean()
+
+
+def _losses(path: Path) -> pd.DataFrame:
+    table = pd.read_csv(path)
+    if not {"epoch", "identity"} <= set(table.columns):
+        raise ValueError(f"{path}: expected the columns epoch and identity, found {', '.join(table.columns)}")
+    return table.drop(columns=[name for name in NO_LOSS if name in table.columns])
 
 
 def _rounded(pairs: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:

@@ -18,6 +18,7 @@ from dlcr.params.items import REFERENCES, Dataset, Evaluation, GeneratedSet, Imp
 from dlcr.params.sections import Geff, MiniCC, Name, Quality, Recipe, Row, Summarize
 from dlcr.params.whole import (
     Params,
+    evaluation_folder,
     evaluation_places,
     file_content,
     lookup,
@@ -42,6 +43,7 @@ __all__ = [
     "Row",
     "Run",
     "Summarize",
+    "evaluation_folder",
     "evaluation_places",
     "file_content",
     "load_params",

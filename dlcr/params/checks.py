@@ -10,7 +10,7 @@ from dlcr.runtime.registry import find_entry
 
 def problems(params: Params) -> list[str]:
     """What does not fit together, each as `key: problem`; `params` as the file has them, private items apart."""
-    return [*_names_used_twice(params), *_broken_references(params), *_leaks(params)]
+    return [*_names_used_twice(params), *_names_of_folders(params), *_broken_references(params), *_leaks(params)]
 
 
 def all_items(params: Params) -> dict[str, dict[str, Section]]:
@@ -33,6 +33,12 @@ def _names_used_twice(params: Params) -> list[str]:
         for name in getattr(params.private, section)
         if name in getattr(params, section)
     ]
+
+
+def _names_of_folders(params: Params) -> list[str]:
+    """Evaluations called as the folder of private ones (`whole.evaluation_folder`), each as `key: problem`."""
+    items = {"evaluations": params.evaluations, "private.evaluations": params.private.evaluations}
+    return [f"{key}.private: this name is taken, by a folder" for key, named in items.items() if "private" in named]
 
 
 def _broken_references(params: Params) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -88,7 +89,7 @@ def file_content(params: Params) -> dict[str, Any]:
 
 
 def evaluation_places(params: Params, items: dict[str, dict[str, Section]] | None = None) -> dict[str, Evaluation]:
-    """The evaluations by their folders in evaluations/: NAME, or one NAME/ABLATION for each ablation of the run."""
+    """The evaluations by their places, NAME, or one NAME/ABLATION for each ablation of the run."""
     items = items or {"evaluations": params.evaluations, "runs": params.runs}
     found = {}
     for name, item in items["evaluations"].items():
@@ -97,6 +98,12 @@ def evaluation_places(params: Params, items: dict[str, dict[str, Section]] | Non
         ablations = recipe.ablations if recipe else {}
         found |= {f"{name}/{ablation}": item for ablation in ablations} or {name: item}
     return found
+
+
+def evaluation_folder(params: Params, place: str) -> Path:
+    """The folder of an evaluation's files, relative to the repository; that of a private one is not in Git."""
+    hidden = ["private"] if place.partition("/")[0] in params.private.evaluations else []
+    return Path("evaluations", *hidden, place)
 
 
 def training_modes(params: Params, places: Iterable[str]) -> list[str]:

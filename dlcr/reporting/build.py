@@ -1,11 +1,15 @@
 """Makes the whole report in memory: `build(root, params)` gives every file's bytes, `publish` writes them.
 
 Nothing is written before everything is made, and files of an earlier report do not survive beside those of a new one.
-What is hashed by DVC (tables/, figures/, plots/, metrics.json) holds no times and no machine; those are in timings/, in
-provenance.json, in the claims (one is about time) and on the page.
+Tables, figures and plots are made from evaluations/ and reports/sets.json, which Git holds: a clone makes them again
+without data. Pictures need data, generated sets and models. What is hashed by DVC (these four) holds no times and no
+machine; those are in timings/, in provenance.json, in claims.json (one is about time) and on the page, which Git does
+not keep.
 """
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -15,26 +19,26 @@ from dlcr.reporting import browser, figures, formats
 from dlcr.reporting.claims import claims, records
 from dlcr.reporting.oracle import gain_shares
 from dlcr.reporting.page import Page, render
-from dlcr.reporting.parts import Table
+from dlcr.reporting.parts import Cell, Table
 from dlcr.reporting.pipeline import pipeline_svg
 from dlcr.reporting.provenance import provenance, provenance_rows
-from dlcr.reporting.results import load_results
-from dlcr.reporting.scores import stage_scores
+from dlcr.reporting.results import Result, load_history, load_results
 from dlcr.reporting.sheets import retrieval_counts
-from dlcr.reporting.tables import make_tables, metrics
+from dlcr.reporting.survey import load_scores, load_survey
+from dlcr.reporting.tables import make_tables
 from dlcr.runtime.files import atomic_path
 from dlcr.runtime.seeds import seed_of
 
-NO_LOSS = ("learning_rate", "variants", "replaced")
-"""Columns of a training history that are no losses."""
-FOLDERS = ("tables", "figures", "plots", "timings")
+FOLDERS = ("tables", "figures", "pictures", "plots", "timings")
+COMMITTED = " †"
+"""Behind a number of the run that came with the repository, where others were measured here."""
 
 
 def build(root: Path, params: Params, timings: pd.DataFrame) -> dict[str, bytes]:
     """Every file of the report, by its path relative to `reports/`.
 
     Args:
-        root: the repository's root, in which data/, masks/, ..., evaluations/ lie.
+        root: the repository's root, in which evaluations/ and, where they were made, data/, masks/, ... lie.
         params: the active profile.
         timings: as from `dlcr.runtime.timing.load_all`.
 
@@ -42,16 +46,14 @@ def build(root: Path, params: Params, timings: pd.DataFrame) -> dict[str, bytes]
     Pictures that may not be passed on are left out (`sheets.private_item`).
     """
     report = params.report
-    if not (root / "data" / report.dataset / "manifest.parquet").is_file():
-        raise FileNotFoundError(f"data/{report.dataset}: not there; `dvc repro prepare@{report.dataset}` makes it")
-    results = load_results(root, params)
-    found = make_tables(root, params, results, timings)
+    results, survey = load_results(root, params), load_survey(root)
+    committed = came_with_repository(results)
+    made = make_tables(params, results, timings, survey)
+    found = {name: mark_committed(table, committed) for name, table in made.items()}
     rows = {key: results[row.evaluation] for key, row in report.tables.get("a1", {}).items()}
     shares = gain_shares(rows, report.bootstrap, seed_of("report", params.seed))
-    stages = stage_scores(root, params)
-    counts = retrieval_counts(rows.get("1"), rows.get("6"))
-    histories = load_histories(root, params)
-    pictures = figures.pictures(root, params, results, found, histories)
+    histories, plan = load_histories(params, results), figures.schedule_table(params, survey)
+    pictures = figures.pictures(root, params, results, found, histories, plan)
     verdicts = claims(params, results, timings)
     origins = provenance(root, params, timings)
     found["provenance"] = _origins(origins)
@@ -62,16 +64,16 @@ def build(root: Path, params: Params, timings: pd.DataFrame) -> dict[str, bytes]
         claims=verdicts,
         provenance=origins,
         shares=shares,
-        stages=stages,
-        counts=counts,
+        stages=load_scores(root),
+        counts=retrieval_counts(rows.get("1"), rows.get("6")),
         browsers=browser.gather(root, params, results),
+        committed=committed,
         pipeline=pipeline_svg(root / "dvc.yaml") if (root / "dvc.yaml").is_file() else "",
     )
     return {
         **{path: content for table in found.values() for path, content in table_files(table).items()},
-        **{f"figures/{picture.name}.svg": picture.content for picture in pictures.values()},
-        **figures.plot_data(root, params, found, histories),
-        "metrics.json": _json({"tables": metrics(found, shares), "stages": stages, "retrievals": counts}),
+        **{f"{picture.folder}/{picture.name}.svg": picture.content for picture in pictures.values()},
+        **figures.plot_data(found, histories, plan),
         "claims.json": _json({"claims": {claim.pop("name"): claim for claim in records(verdicts)}}),
         "provenance.json": (json.dumps(origins, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode(),
         "index.html": render(page),
@@ -100,20 +102,47 @@ def table_files(table: Table) -> dict[str, bytes]:
     }
 
 
-def load_histories(root: Path, params: Params) -> dict[str, pd.DataFrame]:
-    """The losses by epoch of each trained run, or RUN/ABLATION, means over its seeds: epoch and one column per loss,
-    `identity` always among them.
+def load_histories(params: Params, results: Mapping[str, Result | None]) -> dict[str, pd.DataFrame]:
+    """The losses by epoch (`results.load_history`) of each run, or RUN/ABLATION, that was evaluated.
 
-    Raises ValueError naming a history without epoch or identity loss.
+    Raises ValueError naming a damaged history.
     """
-    histories = {}
-    for name, run in params.runs.items():
-        for part in params.recipes[run.recipe].ablations or [""]:
-            found = [_losses(path) for path in sorted((root / "runs" / name / part).glob("seed-*/history.csv"))]
-            if found:
-                place = f"{name}/{part}" if part else name
-                histories[place] = pd.concat(found).groupby("epoch", as_index=False, sort=True).mean()
-    return histories
+    found: dict[str, pd.DataFrame] = {}
+    for place, result in results.items():
+        run = "/".join([params.evaluation(place).run, *place.split("/")[1:]])
+        if result is not None and run not in found:
+            found[run] = load_history(result)
+    order = list(params.runs)
+    return dict(sorted(found.items(), key=lambda item: order.index(item[0].partition("/")[0])))
+
+
+def came_with_repository(results: Mapping[str, Result | None]) -> set[str]:
+    """The evaluations whose models are not in this workspace, while those of others are; none where all or no models
+    are."""
+    here = {place: result.here for place, result in results.items() if result is not None}
+    return {place for place, yes in here.items() if not yes} if any(here.values()) else set()
+
+
+def mark_committed(table: Table, committed: set[str]) -> Table:
+    """The table with the numbers of these evaluations marked: in a note, behind each cell, and in the CSV file by a
+    column `committed`. Unchanged where it shows none of them."""
+    shown = table.view.map(lambda value: isinstance(value, Cell) and value.source in committed).to_numpy()
+    if not shown.any():
+        return table
+    note = f"{COMMITTED.strip()}: measured by the run that came with the repository, not by models of this workspace."
+    rows = shown.any(axis=1)
+    return replace(
+        table,
+        view=table.view.map(lambda value: _marked(value, committed)),
+        numbers=table.numbers.assign(committed=rows) if len(rows) == len(table.numbers) else table.numbers,
+        notes=[*table.notes, note],
+    )
+
+
+def _marked(value: object, committed: set[str]) -> object:
+    if not isinstance(value, Cell) or value.source not in committed:
+        return value
+    return replace(value, text=value.text + COMMITTED, mark="committed")
 
 
 def _origins(origins: dict) -> Table:
@@ -121,13 +150,6 @@ def _origins(origins: dict) -> Table:
     rows = pd.DataFrame(provenance_rows(origins))
     notes = ["Cost: of the stages behind the evaluation that were timed; a shared stage counts for each evaluation."]
     return Table("provenance", "Where every evaluation comes from", rows, rows, notes, "timings")
-
-
-def _losses(path: Path) -> pd.DataFrame:
-    table = pd.read_csv(path)
-    if not {"epoch", "identity"} <= set(table.columns):
-        raise ValueError(f"{path}: expected the columns epoch and identity, found {', '.join(table.columns)}")
-    return table.drop(columns=[name for name in NO_LOSS if name in table.columns])
 
 
 def _json(content: dict) -> bytes:

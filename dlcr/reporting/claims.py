@@ -142,7 +142,7 @@ def render(found: Sequence[Claim]) -> str:
     """The claims as text for a terminal, with a count of the verdicts at the end."""
     blocks = []
     for claim in found:
-        numbers = [_effect(claim)] if not is_gap(claim.effect) else []
+        numbers = [_effect(claim.effect, claim.unit)] if not is_gap(claim.effect) else []
         numbers += [f"95 % interval {interval(claim.low, claim.high)}"] if not is_gap(claim.low) else []
         numbers += [f"p {_equals(claim.p)}"] if not is_gap(claim.p) else []
         lines = [f"{claim.outcome.upper():<13} {claim.name}: {claim.statement}"]
@@ -153,17 +153,18 @@ def render(found: Sequence[Claim]) -> str:
 
 def table(found: Sequence[Claim]) -> str:
     """The claims as a table of Markdown: statement, effect with its interval, verdict; their count below."""
-    rows = []
-    for claim in found:
-        numbers = [_effect(claim)] if not is_gap(claim.effect) else []
-        numbers += [f"({interval(claim.low, claim.high)})"] if not is_gap(claim.low) else []
-        rows.append((claim.statement, " ".join(numbers), claim.outcome))
-    columns = ["Claim", "Effect (95 % interval)", "Here"]
-    return markdown(pd.DataFrame(rows, columns=columns), [_counts(found)]).decode()
+    return markdown(pd.DataFrame([claim_row(asdict(claim)) for claim in found]), [_counts(found)]).decode()
 
 
-def _effect(claim: Claim) -> str:
-    return f"{(signed if claim.unit.startswith('points') else number)(claim.effect)} {claim.unit}"
+def claim_row(claim: Mapping) -> dict[str, str]:
+    """A claim, as one of `records`, for a reader: by heading."""
+    numbers = [_effect(claim["effect"], claim["unit"])] if not is_gap(claim["effect"]) else []
+    numbers += [f"({interval(claim['low'], claim['high'])})"] if not is_gap(claim["low"]) else []
+    return {"Claim": claim["statement"], "Effect (95 % interval)": " ".join(numbers), "Here": claim["outcome"]}
+
+
+def _effect(effect: float, unit: str) -> str:
+    return f"{(signed if unit.startswith('points') else number)(effect)} {unit}"
 
 
 def _counts(found: Sequence[Claim]) -> str:
@@ -212,8 +213,7 @@ def _side(side: tuple[Row, ...], results: Mapping[str, Result | None], measure: 
         result = results.get(row.evaluation)
         if result is None:
             return None
-        rows = result.queries
-        rows = rows[(rows["setting"] == result.setting) & (rows["kind"] == row.kind)]
+        rows = result.outcomes(row.kind)
         if rows.empty:
             return None
         column = {"top1": "hit", "map": "ap"}[measure]

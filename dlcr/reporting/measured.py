@@ -59,7 +59,7 @@ def means(result: Result, setting: str) -> dict:
 
     Raises KeyError for a setting that the evaluation does not have.
     """
-    mean, std, seeds = result.metrics["mean"][setting], result.metrics["std"][setting], len(result.metrics["seeds"])
+    mean, std, seeds = result.scores["mean"][setting], result.scores["std"][setting], len(result.scores["seeds"])
     spreads = {f"{measure}_std": std[measure] if seeds > 1 else np.nan for measure in MEASURES}
     return {"seeds": seeds} | {measure: mean[measure] for measure in MEASURES} | spreads
 
@@ -75,10 +75,9 @@ def joined(rows: list[dict], columns: list[str]) -> pd.DataFrame:
 
 def _scored(result: Result, kind: str, bootstrap: int, seed: int) -> dict:
     setting = result.setting + KINDS[kind]
-    if setting not in result.metrics["mean"]:
+    if setting not in result.scores["mean"]:
         raise ValueError(
-            f"{result.folder / 'metrics.json'}: no setting {setting!r}: this row needs an evaluation with "
-            f"{NEEDED[kind]}"
+            f"{result.folder / 'scores.json'}: no setting {setting!r}: this row needs an evaluation with {NEEDED[kind]}"
         )
     values = per_query(result, kind)
     row = {"evaluation": result.name, "queries": len(values)} | means(result, setting)

@@ -6,8 +6,8 @@ page's content security policy lets nothing run or load but the style and the sc
 
 import re
 from base64 import b64encode
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field
 from hashlib import sha256
 from importlib.resources import files
 from typing import Any
@@ -61,7 +61,8 @@ class Page:
 
     tables and pictures by name, in the order of the page. provenance: as in provenance.json. shares: as from
     `oracle.gain_shares`. stages: scores of the single stages, {} without known truth. counts: queries by category of
-    `sheets.CATEGORIES`, and all `queries`; {} where rows 1 and 6 were not run. pipeline: its picture as SVG, if any.
+    `sheets.CATEGORIES`, and all `queries`; {} where rows 1 and 6 were not run. committed: evaluations that came
+    with the repository, where others were made here. pipeline: its picture as SVG, if any.
     """
 
     params: Params
@@ -73,6 +74,7 @@ class Page:
     stages: dict
     counts: dict
     browsers: Browsers
+    committed: set[str] = field(default_factory=set)
     pipeline: str = ""
 
 
@@ -106,7 +108,8 @@ def _render(page: Page, browsers: Browsers) -> bytes:
         pipeline=page.pipeline and svg_uri(page.pipeline.encode()),
         headlines=headlines(page),
         share=_share_sentence(page.shares),
-        claims=claim_rows(page.claims, page.provenance.get("evaluations", {})),
+        claims=claim_rows(page.claims, page.provenance.get("evaluations", {}), page.committed),
+        committed=len(page.committed),
         verdicts=[(name, sign, sum(claim.outcome == name for claim in page.claims)) for name, sign in VERDICTS.items()],
         headline=tables.get("a1"),
         groups=grouped(tables),
@@ -250,9 +253,9 @@ def _share_sentence(shares: dict) -> str:
     )
 
 
-def claim_rows(claims: list[Claim], known: Mapping[str, Any]) -> list[dict[str, Any]]:
+def claim_rows(claims: list[Claim], known: Mapping[str, Any], committed: Container[str] = ()) -> list[dict[str, Any]]:
     """Claims for the template: the claim, its sign, its numbers in words, its interval drawn (`strip`), and how many of
-    its sources were not run (`missing`), by the provenance that is `known` of each."""
+    its sources were not run (`missing`), by the provenance that is `known` of each; `committed` as in `Page`."""
     points = [claim for claim in claims if claim.unit.startswith("points")]  # what has its zero where nothing changes
     reach = max((abs(end) for claim in points for end in _ends(claim)), default=0.0)
     return [
@@ -266,12 +269,13 @@ def claim_rows(claims: list[Claim], known: Mapping[str, Any]) -> list[dict[str, 
             "sources": sources,
             "missing": sum(source["missing"] for source in sources),
         }
-        for claim, sources in ((claim, [_source(name, known) for name in claim.sources]) for claim in claims)
+        for claim, sources in ((claim, [_source(name, known, committed) for name in claim.sources]) for claim in claims)
     ]
 
 
-def _source(name: str, known: Mapping[str, Any]) -> dict[str, Any]:
-    return {"name": name, "href": f"#{anchor(name)}", "missing": known.get(name, {}).get("state") == "not run"}
+def _source(name: str, known: Mapping[str, Any], committed: Container[str]) -> dict[str, Any]:
+    missing = known.get(name, {}).get("state") == "not run"
+    return {"name": name, "href": f"#{anchor(name)}", "missing": missing, "committed": name in committed}
 
 
 def _ends(claim: Claim) -> list[float]:
@@ -311,7 +315,7 @@ def picture_rows(pictures: dict[str, Picture]) -> dict[str, dict[str, str]]:
             "title": picture.title,
             "alt": picture.alt,
             "caption": picture.caption,
-            "file": f"figures/{picture.name}.svg",
+            "file": f"{picture.folder}/{picture.name}.svg",
             "uri": uri,
         }
     return found
@@ -336,7 +340,7 @@ def evaluation_rows(page: Page) -> list[dict[str, Any]]:
 
 
 def stage_rows(stages: dict) -> list[dict[str, str]]:
-    """Stage scores as lines: stage, score, value, basis."""
+    """Stage scores as lines: stage, score, value, basis. A gap has no key in reports/stages.json."""
     if not stages:
         return []
     rows = []
@@ -347,22 +351,22 @@ def stage_rows(stages: dict) -> list[dict[str, str]]:
 
     for split, item in stages["masks"].items():
         basis = f"{item['images']} images, {item['empty']} without a mask"
-        add("parse", f"mask IoU of the clothes, split {split}", item["iou"], basis)
+        add("parse", f"mask IoU of the clothes, split {split}", item.get("iou"), basis)
     for stage, name, title in (("describe", "descriptions", "descriptions"), ("summarize", "outfits", "outfit texts")):
         item = stages[name]
         for part in ("upper", "lower", "footwear", "all"):
             where = "in all parts" if part == "all" else f"for {part}"
-            add(stage, f"{title} equal to the truth {where}", item[part], f"{item['texts']} texts")
+            add(stage, f"{title} equal to the truth {where}", item.get(part), f"{item['texts']} texts")
     item = stages["variants"]
     basis = f"{item['variants']} variants, {item['skipped']} skipped"
-    add("inpaint", "variants with every pixel outside the mask unchanged", item["outside_identical"], basis)
+    add("inpaint", "variants with every pixel outside the mask unchanged", item.get("outside_identical"), basis)
     item = stages["prompt_alignment"]
     basis = f"{item['images']} sampled variants, {item['items']} visible items in all"
     for part, what in ALIGNMENT.items():
-        add("inpaint", f"prompt read back from the variant, {what}", item[part], basis)
+        add("inpaint", f"prompt read back from the variant, {what}", item.get(part), basis)
         if "bound" in item:
-            add("inpaint", f"the same from the truth within the same masks, {what}", item["bound"][part], basis)
-    for name, bands in stages["discriminators"].items():
+            add("inpaint", f"the same from the truth within the same masks, {what}", item["bound"].get(part), basis)
+    for name, bands in stages.get("discriminators", {}).items():
         for times, accuracy in bands.items():
             what = f"{name}: held-out images told from generated ones at t = {times}"
             add("discriminate", what, accuracy, "half of each; 50\u00a0% is chance")

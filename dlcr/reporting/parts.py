@@ -9,7 +9,7 @@ from typing import Literal
 
 import pandas as pd
 
-Mark = Literal["", "paper", "measured", "smoke", "not run"]
+Mark = Literal["", "paper", "measured", "committed", "smoke", "not run"]
 Outcome = Literal["supported", "contradicted", "undecided", "not run"]
 
 
@@ -17,8 +17,9 @@ Outcome = Literal["supported", "contradicted", "undecided", "not run"]
 class Cell:
     """A table's cell as text, and where its number comes from.
 
-    mark: reported by a paper, measured by this run, made by a run whose scores mean nothing (profile smoke), or a gap;
-    "" for what is no result. source: the evaluation that measured it, whose provenance the page shows.
+    mark: reported by a paper; measured by this run, or by the run that came with the repository, where others were
+    measured here (committed); made by a run whose scores mean nothing (profile smoke); a gap; "" for what is no result.
+    source: the evaluation that measured it, whose provenance the page shows.
     """
 
     text: str
@@ -48,13 +49,17 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure: SVG file figures/<name>.svg, what it shows in words for those who do not see it, and its caption."""
+    """A figure: SVG file <folder>/<name>.svg, what it shows in words for those who do not see it, and its caption.
+
+    folder: `figures`, or `pictures` for what only the data and models themselves show, and Git does not keep.
+    """
 
     name: str
     title: str
     content: bytes
     alt: str
     caption: str
+    folder: Literal["figures", "pictures"] = "figures"
 
 
 @dataclass(frozen=True)

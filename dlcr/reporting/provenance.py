@@ -20,13 +20,14 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from dlcr.params import Params
+from dlcr.params import Params, evaluation_folder
 from dlcr.runtime.timing import machine
 
 PRODUCED = ("data", "masks", "descriptions", "outfits", "discriminators", "generated", "faces", "runs")
 """Folders whose entries are outputs of stages, but for `none` and imported sets."""
 CODE = ("dlcr", "stages", "containers")
 """Folders of code; any other .py file is code too (your own model)."""
+WRITTEN = (":(exclude)reports", ":(exclude)evaluations", ":(exclude)dvc.lock")
 FROZEN = "pretrain@"
 """Stages that made the small models."""
 COSTS = {"core_hours": "CPU core hours", "gpu_hours": "GPU hours"}
@@ -36,6 +37,7 @@ COSTS = {"core_hours": "CPU core hours", "gpu_hours": "GPU hours"}
 class _Lineage:
     """What the stages behind an evaluation read and wrote; `gaps` and `stale` say what is wrong, in words."""
 
+    scores: str = ""
     stages: list[str] = field(default_factory=list)
     parameters: dict = field(default_factory=dict)
     images: dict = field(default_factory=dict)
@@ -56,6 +58,7 @@ def provenance(root: Path, params: Params, timings: pd.DataFrame) -> dict:
     `machine` (of the report) and `evaluations`, by name (EVALUATION/ABLATION where a run has these):
         state: "complete"; "stale", where what was read is not what was written; "incomplete", where dvc.lock lacks a
             stage; "not run". `gaps` and `stale` say why, a sentence each.
+        scores: MD5 of the evaluation's folder.
         run, dataset, model, generated, seeds: as params.yaml names them now.
         parameters, images, data, code: of all stages behind it, as dvc.lock has them: values by key, image digest by
             target (None: no container), MD5 by path.
@@ -94,7 +97,7 @@ def provenance_rows(found: Mapping) -> list[dict[str, str]]:
                 "Model": entry["model"],
                 "Generated set": entry["generated"],
                 "Training seeds": ", ".join(map(str, entry["seeds"])),
-                "Scores (MD5)": entry["data"].get(f"evaluations/{name.partition('/')[0]}", "")[:8] or "not recorded",
+                "Scores (MD5)": entry["scores"][:8] or "not recorded",
                 "Images": ", ".join(f"{target}: {digest or 'none'}" for target, digest in entry["images"].items()),
                 "Hardware": "; ".join(machines) or "not recorded",
                 "Cost": (cost if timed else f"at least {cost}") if cost else "not recorded",
@@ -108,7 +111,8 @@ def _entry(root: Path, params: Params, name: str, ablation: str, lineage: _Linea
     run = params.runs[item.run]
     state = "stale" if lineage.stale else "incomplete" if lineage.gaps else "complete"
     return {
-        "state": state if (root / "evaluations" / name / ablation).is_dir() else "not run",
+        "scores": lineage.scores,
+        "state": state if (root / evaluation_folder(params, name) / ablation).is_dir() else "not run",
         "gaps": lineage.gaps,
         "stale": lineage.stale,
         "run": "/".join(part for part in (item.run, ablation) if part),
@@ -129,19 +133,18 @@ def _lineage(
 ) -> _Lineage:
     """All stages behind an evaluation, from its own upwards, each once."""
     found = _Lineage()
-    output = f"evaluations/{name}"
-    own = [
-        stage
-        for stage in writers.get(output, [])
-        if stage.startswith("private-") == (name in params.private.evaluations)
-    ]
+    output = evaluation_folder(params, name).as_posix()
+    own = writers.get(output, [])
     if not own:
         found.gaps.append(f"dvc.lock has no stage for {output}.")
         return found
     waiting = [own[0]]
     for out in stages[own[0]]["outs"]:
         found.data[out["path"]] = out.get("md5", "")
-        if (root / output).is_dir() and folder_md5(root / output) != out.get("md5"):
+        if out["path"] != output:
+            continue
+        found.scores = out.get("md5", "")
+        if (root / output).is_dir() and folder_md5(root / output) != found.scores:
             found.stale.append(f"{output} is not what {own[0]} wrote.")
     while waiting:
         stage = waiting.pop(0)
@@ -234,8 +237,8 @@ def _read_lock(source: Path) -> dict[str, dict]:
 def _git(root: Path) -> dict | None:
     """The revision, and the versioned files that differ from it; None without git or outside a repository."""
     revision = _run_git(root, "rev-parse", "HEAD")
-    # reports/ and dvc.lock are what the pipeline writes; the hashes above say whether they fit
-    changed = _run_git(root, "diff", "--name-only", "-z", "HEAD", "--", ".", ":(exclude)reports", ":(exclude)dvc.lock")
+    # what the pipeline itself writes is left out; the hashes above say whether it fits
+    changed = _run_git(root, "diff", "--name-only", "-z", "HEAD", "--", ".", *WRITTEN)
     if revision is None or changed is None:
         return None
     return {"revision": revision.strip(), "changed": sorted(changed.split("\0")[:-1])}

@@ -20,7 +20,7 @@ from dlcr.runtime.seeds import seed_of
 
 QUERIES = 240
 """The most queries that the browser holds."""
-VOTES = ["query", "variant", "rank", "gallery", "subject", "similarity", "vote", "counted"]
+VOTES = ["query", "variant", "rank", "gallery", "subject", "similarity"]
 RIGHT = "right"
 """The category of a query that both rankings get right; the others are those of `sheets.CATEGORIES`."""
 
@@ -47,8 +47,7 @@ class Ranking:
         return found
 
     def _scores(self) -> pd.DataFrame:
-        rows = self.result.queries
-        return rows[(rows["setting"] == self.result.setting) & (rows["kind"] == self.kind)]
+        return self.result.outcomes(self.kind)
 
 
 def gather_retrievals(
@@ -100,9 +99,11 @@ def choose_queries(table: pd.DataFrame, seed: int) -> list[tuple[str, str]]:
 
 
 def load_votes(result: Result) -> pd.DataFrame | None:
-    """What each variant's top m add to the subjects' scores, None where the evaluation has no refinement.
+    """What each source's top m add to the subjects' scores (Algorithm 1), None where the evaluation has no refinement.
 
-    Raises ValueError naming the file and the columns that it lacks.
+    To the columns of `VOTES` come `vote`, the similarity over the largest of its source (0 where that is not positive),
+    and `counted`: whether the subject is in S, those among the query's own top m. Raises ValueError naming the file and
+    the columns that it lacks.
     """
     source = result.folder / "votes.parquet"
     if not source.is_file():
@@ -111,7 +112,11 @@ def load_votes(result: Result) -> pd.DataFrame | None:
     lacking = [column for column in VOTES if column not in table.columns]
     if lacking:
         raise ValueError(f"{source}: no column {', '.join(lacking)}; it has {', '.join(table.columns)}")
-    return table
+    similarity = table["similarity"].astype(float)
+    largest = similarity.groupby([table["query"], table["variant"]]).transform("max")
+    own = table.loc[table["variant"] == -1, ["query", "subject"]].drop_duplicates()
+    counted = table[["query", "subject"]].merge(own, how="left", indicator=True)["_merge"] == "both"
+    return table.assign(vote=(similarity / largest).where(largest > 0, 0.0), counted=counted.to_numpy())
 
 
 def _queries(

@@ -1,5 +1,4 @@
-"""Reads what the evaluation stage wrote: `evaluations/<name>/metrics.json`, `per_query.parquet`,
-`rankings.parquet`."""
+"""Reads what the evaluation stage wrote in `evaluations/<name>`: scores.json and tables."""
 
 import json
 from dataclasses import dataclass
@@ -8,48 +7,61 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dlcr.params import Params, evaluation_places
+from dlcr.params import Params, evaluation_folder, evaluation_places
 
-QUERY_COLUMNS = ["seed", "setting", "kind", "image_id", "subject", "hit", "ap"]
+QUERY_COLUMNS = ["seed", "setting", "kind", "image_id", "subject", "rank", "ap"]
 
 
 @dataclass(frozen=True)
 class Result:
-    """One evaluation: `metrics` as in its JSON file (percent), `queries` one row a seed, setting, kind and
-    query."""
+    """One evaluation: `scores` as in its JSON file (percent), `queries` one row per seed, setting, kind and query.
+
+    here: whether the models that it came from are in this workspace; else it came with the repository.
+    """
 
     name: str
     folder: Path
-    metrics: dict
+    scores: dict
     queries: pd.DataFrame
+    here: bool = True
 
     @property
     def setting(self) -> str:
         """The setting that tables report: "cc", or "general" for a dataset whose clothes are unknown."""
-        return "cc" if "cc" in self.metrics["mean"] else "general"
+        return "cc" if "cc" in self.scores["mean"] else "general"
+
+    def outcomes(self, kind: str) -> pd.DataFrame:
+        """The rows of `queries` in the setting that tables report and this kind (`KINDS`), with `hit`, 0 or 1: whether
+        the first gallery image is of the right person."""
+        rows = self.queries[(self.queries["setting"] == self.setting) & (self.queries["kind"] == kind)]
+        return rows.assign(hit=(rows["rank"] == 1).astype(np.int64))
 
 
-def load_result(folder: Path, name: str | None = None) -> Result | None:
-    """The evaluation in a folder, or None if it was not run (there is no such folder); `name` replaces the folder's.
+def load_result(folder: Path, name: str | None = None, here: bool = True) -> Result | None:
+    """The evaluation in a folder, or None if it was not run (there is no such folder); `name` replaces the folder's,
+    `here` as in `Result`.
 
     Raises ValueError naming the file that is missing, unreadable or lacks a key or column.
     """
     if not folder.is_dir():
         return None
-    source = folder / "metrics.json"
+    source = folder / "scores.json"
     try:
-        metrics = json.loads(source.read_text(encoding="utf-8"))
+        scores = json.loads(source.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ValueError(f"{source}: expected the metrics of an evaluation: {error}") from error
+        raise ValueError(f"{source}: expected the scores of an evaluation: {error}") from error
     for key in ("seeds", "mean", "std"):
-        if key not in metrics:
-            raise ValueError(f"{source}: no key {key!r}; it has {', '.join(metrics)}")
-    return Result(name or folder.name, folder, metrics, _read(folder / "per_query.parquet", QUERY_COLUMNS))
+        if key not in scores:
+            raise ValueError(f"{source}: no key {key!r}; it has {', '.join(scores)}")
+    return Result(name or folder.name, folder, scores, _read(folder / "per_query.parquet", QUERY_COLUMNS), here)
 
 
 def load_results(root: Path, params: Params) -> dict[str, Result | None]:
     """Every evaluation of the profile by its place, NAME or NAME/ABLATION; None for what was not run."""
-    return {place: load_result(root / "evaluations" / place, place) for place in evaluation_places(params)}
+    return {
+        place: load_result(root / evaluation_folder(params, place), place, (root / "runs" / item.run).is_dir())
+        for place, item in evaluation_places(params).items()
+    }
 
 
 def load_rankings(result: Result) -> pd.DataFrame:
@@ -57,6 +69,18 @@ def load_rankings(result: Result) -> pd.DataFrame:
     correct, refined."""
     source = result.folder / "rankings.parquet"
     return _read(source, ["query", "rank", "gallery", "similarity", "correct", "refined"])
+
+
+def load_history(result: Result) -> pd.DataFrame:
+    """The losses of the evaluation's run by epoch, means over the seeds: epoch and one column per loss, `identity`
+    always among them. Raises ValueError naming a file that is missing or lacks these."""
+    source = result.folder / "history.csv"
+    if not source.is_file():
+        raise ValueError(f"{source}: missing; the evaluation is incomplete")
+    table = pd.read_csv(source)
+    if not {"epoch", "identity"} <= set(table.columns):
+        raise ValueError(f"{source}: expected the columns epoch and identity, found {', '.join(table.columns)}")
+    return table
 
 
 def timing_of(timings: pd.DataFrame, stage: str, name: str) -> dict:
@@ -73,10 +97,9 @@ def per_query(result: Result, kind: str) -> pd.DataFrame:
     Returns columns top1, map; index image_id, sorted. Raises ValueError if the evaluation has no such
     queries.
     """
-    rows, setting = result.queries, result.setting
-    rows = rows[(rows["setting"] == setting) & (rows["kind"] == kind)]
+    rows = result.outcomes(kind)
     if rows.empty:
-        raise ValueError(f"{result.folder / 'per_query.parquet'}: no {kind} queries of setting {setting!r}")
+        raise ValueError(f"{result.folder / 'per_query.parquet'}: no {kind} queries of setting {result.setting!r}")
     table = rows.groupby("image_id", sort=True)[["hit", "ap"]].mean() * 100
     return table.rename(columns={"hit": "top1", "ap": "map"})
 

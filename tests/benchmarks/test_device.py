@@ -215,8 +215,8 @@ def write_evaluation(folder: Path, aps: list[float], hits: list[int], feature: l
     folder.mkdir()
     ids = [f"{number}.png" for number in range(len(aps))]
     scores = {"top1": 100 * float(np.mean(np.array(hits) == 1)), "map": 100 * float(np.mean(aps))}
-    (folder / "metrics.json").write_text(json.dumps({"mean": {"cc": scores}}))
-    rows = {"seed": 0, "setting": "cc", "kind": "plain", "image_id": ids, "hit": hits, "ap": aps}
+    (folder / "scores.json").write_text(json.dumps({"mean": {"cc": scores}}))
+    rows = {"seed": 0, "setting": "cc", "kind": "plain", "image_id": ids, "rank": [2 - hit for hit in hits], "ap": aps}
     pd.DataFrame(rows).to_parquet(folder / "per_query.parquet")
     pd.DataFrame({"image_id": ids[:1], "feature": [feature]}).to_parquet(folder / "features.parquet")
     return folder

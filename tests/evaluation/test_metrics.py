@@ -37,7 +37,7 @@ def assert_equal_to(scores, found, queries, gallery_size):
     assert scores.queries == len(found)
     assert scores.unmatched == queries - len(found)
     assert scores.query_index.tolist() == list(found)
-    assert scores.per_query_top1.tolist() == (first == 1).tolist()
+    assert scores.per_query_rank.tolist() == first.tolist()
     np.testing.assert_allclose(scores.per_query_ap, precision)
     np.testing.assert_allclose(scores.cmc, [(first <= r).mean() for r in range(1, gallery_size + 1)])
     assert scores.top1 == pytest.approx((first == 1).mean())

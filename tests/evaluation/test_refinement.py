@@ -167,7 +167,8 @@ def test_does_not_depend_on_scale_blocks_or_float32(monkeypatch, block_values):
     expected = refine(query, variants, gallery, labels, gallery_labels)
     monkeypatch.setattr(refinement, "BLOCK_VALUES", block_values)
     refined = refine(query * 1e3, variants * 0.1, gallery * 5, labels, gallery_labels)
-    np.testing.assert_allclose(refined.scores, expected.scores, rtol=1e-5, atol=1e-5)
+    # A sum of ratios to a small similarity is as large as that is small, and so is its error in float32.
+    np.testing.assert_allclose(refined.scores, expected.scores, rtol=1e-4, atol=1e-5)
     single = refine(query, variants.astype(np.float32), gallery, labels, gallery_labels)
     assert refined.subjects.tolist() == single.subjects.tolist() == expected.subjects.tolist()
 
@@ -179,7 +180,7 @@ def test_refined_scores_follow_the_stated_rule(seed, setting):
     query, variants, gallery, labels, gallery_labels = random_case(rng, 8, 60, 2)
     refined = refine(query, variants, gallery, labels, gallery_labels, 4, setting)
     scores = evaluate_refined(Side(query, labels), Side(gallery, gallery_labels), refined, setting)
-    assert scores.per_query_top1.tolist() == (refined.prediction == labels.subjects)[scores.query_index].tolist()
+    assert (scores.per_query_rank == 1).tolist() == (refined.prediction == labels.subjects)[scores.query_index].tolist()
     for i, ap in zip(scores.query_index, scores.per_query_ap, strict=True):
         place = {s: p for p, s in enumerate(refined.subjects[i].tolist()) if s >= 0}
         kept = [j for j in range(60) if not is_junk(labels, gallery_labels, i, j, setting)]
@@ -216,7 +217,8 @@ def test_on_cosines_it_is_refine(seed, q, g, n_variants, m, setting):
     refined = refine_similarity(similarity, made, *arguments, present)
     assert refined.subjects.tolist() == expected.subjects.tolist()
     assert refined.prediction.tolist() == expected.prediction.tolist()
-    np.testing.assert_allclose(refined.scores, expected.scores, rtol=1e-5, atol=1e-5)
+    # A sum of ratios to a small similarity is as large as that is small, and so is its error in float32.
+    np.testing.assert_allclose(refined.scores, expected.scores, rtol=1e-4, atol=1e-5)
     exact = algorithm_1(query, variants, gallery, *arguments, present)
     for found, pairs in zip(refined.scores, exact, strict=True):
         np.testing.assert_allclose(found, [x for _, x in pairs] + [0] * (m - len(pairs)), atol=1e-11)
@@ -230,7 +232,7 @@ def test_on_cosines_it_is_refine(seed, q, g, n_variants, m, setting):
         a = evaluate_refined(Side(query, labels), Side(gallery, gallery_labels), expected, setting)
         b = evaluate_refined_similarity(similarity, refined, labels, gallery_labels, setting)
         assert a.query_index.tolist() == b.query_index.tolist()
-        assert a.per_query_top1.tolist() == b.per_query_top1.tolist()
+        assert a.per_query_rank.tolist() == b.per_query_rank.tolist()
         assert a.per_query_ap.tolist() == b.per_query_ap.tolist()
         assert a.cmc.tolist() == b.cmc.tolist()
 

@@ -10,7 +10,9 @@ import pandas as pd
 
 from dlcr.data import GENERATED_SCHEMA, IMAGE_SCHEMA, MASK_SCHEMA, encode_png, save_manifest, write_shard
 from dlcr.data.shards import MEASURES, checksum
+from dlcr.evaluation.tables import mean_history
 from dlcr.params import Params
+from dlcr.reporting.survey import survey
 
 KINDS = (("cc", "plain", 0), ("cc", "refined", 0.03), ("cc", "reranked", 0.05), ("sc", "plain", 0.2))
 SUBJECTS, IMAGES, HEIGHT, WIDTH = 6, 4, 48, 24
@@ -58,12 +60,16 @@ def make_pipeline(root: Path, params: Params, missing: tuple[str, ...] = ()) -> 
             queries, gallery = (manifest[manifest["split"] == split] for split in ("query", "gallery"))
             ids = queries["image_id"].tolist()
             make_evaluation(folder, ids, gallery, manifest, TOP1.get(name, 0.5), params.seeds)
-            make_history(root / "runs" / evaluation.run / part, params.seeds)
+            models = root / "runs" / evaluation.run / part
+            make_history(models, params.seeds)
+            mean_history(sorted(models.glob("seed-*"))).to_csv(folder / "history.csv", index=False)
             if evaluation.queries != "none":
                 variants = params.generated[evaluation.queries].k
                 make_votes(folder, ids, gallery, variants, params.refine.m)
-            if evaluation.faces == "none":
+            if evaluation.features and evaluation.faces == "none":
                 make_features(folder, pd.concat([queries, gallery]))
+    (root / "reports").mkdir()
+    (root / "reports" / "sets.json").write_text(json.dumps(survey(root, params)))
 
 
 def make_data(root: Path, dataset: str) -> pd.DataFrame:
@@ -219,7 +225,7 @@ def make_evaluation(
                         "kind": kind,
                         "image_id": image_id,
                         "subject": subjects[image_id],
-                        "hit": int(hit),
+                        "rank": 1 if hit else 2,
                         "ap": ap,
                     }
                 )
@@ -253,25 +259,23 @@ def make_evaluation(
             key: {measure: float(np.std(values)) for measure, values in item.items()} for key, item in stacked.items()
         },
     }
-    (folder / "metrics.json").write_text(json.dumps(content))
+    (folder / "scores.json").write_text(json.dumps(content))
     pd.DataFrame(queries).to_parquet(folder / "per_query.parquet")
     pd.DataFrame(rankings).to_parquet(folder / "rankings.parquet")
 
 
 def make_votes(folder: Path, ids: list[str], gallery: pd.DataFrame, variants: int, m: int) -> None:
     """Of every query and its variants (the query itself is -1) the m gallery images that vote; the query's own are of
-    two subjects, the only ones that count."""
+    two subjects."""
     rows = []
     images, subjects = gallery["image_id"].tolist(), gallery["subject"].tolist()
     for number, query in enumerate(ids):
-        own = {subjects[(number + rank) % 2 * IMAGES] for rank in range(m)}
         for variant in range(-1, variants):
             for rank in range(m):
                 place = (number + rank) % 2 * IMAGES + rank % IMAGES if variant < 0 else (number + variant + 5 * rank)
                 place %= len(images)
                 row = {"query": query, "variant": variant, "rank": rank + 1, "gallery": images[place]}
-                row |= {"subject": subjects[place], "similarity": 0.9 - rank / 20}
-                rows.append(row | {"vote": (0.9 - rank / 20) / 0.9, "counted": subjects[place] in own})
+                rows.append(row | {"subject": subjects[place], "similarity": 0.9 - rank / 20})
     table = pd.DataFrame(rows).astype({"variant": "int16", "rank": "int16"})
     table.to_parquet(folder / "votes.parquet")
 

@@ -1,4 +1,4 @@
-"""Every table of a made-up run: what each cell is, gaps, notes, metrics, and the same bytes twice."""
+"""Every table of a made-up run: what each cell is, gaps, notes, and the same bytes twice."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,15 +11,16 @@ from test_formats import read_latex
 from dlcr.params import Params, Row, load_params
 from dlcr.reporting import claims
 from dlcr.reporting import tables as every
-from dlcr.reporting.formats import csv_bytes, latex, markdown, rounded
+from dlcr.reporting.formats import csv_bytes, latex, markdown
 from dlcr.reporting.parts import Cell, Table
 from dlcr.reporting.results import Result, load_results
 from dlcr.reporting.statements import Statement
-from dlcr.reporting.tables import make_tables, metrics
+from dlcr.reporting.survey import load_survey
+from dlcr.reporting.tables import make_tables
 
 ORDER = [
-    *("t1", "t2", "t3", "t4", "a1", "a3", "a4", "a5", "a6", "a8"),
-    *("ccfa-main", "ccfa", "guidance", "combinations", "settings", "cmc", "quality", "wall"),
+    *("t1", "t2", "t3", "t4", "a1", "oracle", "a3", "a4", "a5", "a6", "a8"),
+    *("ccfa-main", "ccfa", "guidance", "combinations", "settings", "cmc", "quality", "claims", "wall"),
 ]
 MISSING = ("standard", "crowd-progressive", "k-5")
 NO_TIMINGS = pd.DataFrame(columns=["stage", "name"])
@@ -50,7 +51,7 @@ def results(root: Path, params: Params) -> dict[str, Result | None]:
 
 @pytest.fixture(scope="module")
 def tables(root: Path, params: Params, results: dict) -> dict[str, Table]:
-    return make_tables(root, params, results, TIMINGS)
+    return make_tables(params, results, TIMINGS, load_survey(root))
 
 
 def with_report(params: Params, **changes: object) -> Params:
@@ -140,21 +141,27 @@ def test_datasets_count_what_training_can_use(
     assert found == ["24", "72", "24"]  # of four variants per image the last was not made
     assert row["Redistribution"] == "yes"
     assert tables["t1"].view.set_index("Dataset").loc["PRCC", "This run queries"] == Cell("–")
-    none = make_tables(root, with_report(params, datasets={"minicc": "none"}), results, NO_TIMINGS)["t1"].view
+    none = make_tables(with_report(params, datasets={"minicc": "none"}), results, NO_TIMINGS, load_survey(root))[
+        "t1"
+    ].view
     assert none.set_index("Dataset").loc["minicc", "This run generated images"] == Cell("–")
-    gaps = make_tables(root / "empty", params, dict.fromkeys(results), NO_TIMINGS)["t1"].view.set_index("Dataset")
+    gaps = make_tables(params, dict.fromkeys(results), NO_TIMINGS, load_survey(root / "empty"))["t1"].view.set_index(
+        "Dataset"
+    )
     assert gaps.loc["minicc", "This run queries"] == Cell("not run", "not run")
     private = params.model_copy(update={"private": params.private.model_copy(update={"datasets": params.datasets})})
-    view = make_tables(root, private, results, NO_TIMINGS)["t1"].view.set_index("Dataset")
+    view = make_tables(private, results, NO_TIMINGS, load_survey(root))["t1"].view.set_index("Dataset")
     assert view.loc["minicc", "Redistribution"] == "no: private in this profile"
     with pytest.raises(ValueError, match=r"report\.datasets\.minicc-crowd: .*'inpainting', which is of 'minicc'"):
-        make_tables(root, with_report(params, datasets={"minicc-crowd": "inpainting"}), results, NO_TIMINGS)
+        make_tables(
+            with_report(params, datasets={"minicc-crowd": "inpainting"}), results, NO_TIMINGS, load_survey(root)
+        )
 
 
 def test_a_papers_dataset_stands_in_the_papers_row(root: Path, params: Params, results: dict) -> None:
     prcc = params.datasets["minicc"].model_copy(update={"reader": "prcc"})
     there = params.model_copy(update={"datasets": params.datasets | {"minicc": prcc}})
-    tables = make_tables(root, there, results, NO_TIMINGS)
+    tables = make_tables(there, results, NO_TIMINGS, load_survey(root))
     row = tables["t2"].numbers.set_index(["dataset", "method"]).loc[("PRCC", "CAL + DLCR")]
     assert row["paper_top1"] == 66.5
     assert row["top1"] > 0
@@ -178,7 +185,7 @@ def test_notes_say_where_sources_disagree_and_what_numbers_mean(
     assert "Rankings of this run: plain. The paper names no refinement here." in text["t4"]
     assert "50 times" in text["a8"]
     assert "mean nothing" not in text["a1"]
-    smoke = make_tables(root, with_report(params, mark="smoke"), load_results(root, params), NO_TIMINGS)
+    smoke = make_tables(with_report(params, mark="smoke"), load_results(root, params), NO_TIMINGS, load_survey(root))
     assert "the scores mean nothing" in " ".join(smoke["a1"].notes)
     assert {cell.mark for cell in cells(smoke["a1"])} == {"paper", "smoke", "not run", ""}
 
@@ -186,7 +193,7 @@ def test_notes_say_where_sources_disagree_and_what_numbers_mean(
 def test_hashed_tables_hold_no_times_and_are_the_same_twice(
     tables: dict[str, Table], root: Path, params: Params, results: dict
 ) -> None:
-    again = make_tables(root, params, results, NO_TIMINGS)
+    again = make_tables(params, results, NO_TIMINGS, load_survey(root))
     for name, table in tables.items():
         same = csv_bytes(table.numbers) == csv_bytes(again[name].numbers) and latex(table) == latex(again[name])
         assert same == (table.folder == "tables")
@@ -196,17 +203,16 @@ def test_hashed_tables_hold_no_times_and_are_the_same_twice(
 
 
 def test_nothing_run_is_all_gaps(root: Path, params: Params, results: dict) -> None:
-    tables = make_tables(root / "empty", params, dict.fromkeys(results), NO_TIMINGS)
+    tables = make_tables(params, dict.fromkeys(results), NO_TIMINGS, load_survey(root / "empty"))
     assert list(tables) == ORDER
     assert [cell for table in tables.values() for cell in cells(table, lambda cell: cell.mark == "measured")] == []
-    assert rounded(metrics(tables, {})) == {}
 
 
 def test_an_ablation_has_the_recipe_and_the_times_of_its_run(tmp_path: Path, params: Params) -> None:
     timings = pd.DataFrame([{"stage": "train", "name": "ccfa", "epoch_seconds": 1.5}])
     asked = filled(params, "a5", {"progressive": "ccfa/normal"})
     row = (
-        make_tables(tmp_path, asked, load_results(tmp_path, asked), timings)["a5"]
+        make_tables(asked, load_results(tmp_path, asked), timings, load_survey(tmp_path))["a5"]
         .numbers.set_index("row")
         .loc["progressive"]
     )
@@ -218,7 +224,7 @@ def test_k_may_be_swept_with_concatenated_data(modes: set[str], tmp_path: Path, 
     """The figure's note follows the runs that report.tables.a8 names."""
     rows = {"0": "baseline", "10": "concat"} | ({"20": "k-20"} if "paired" in modes else {})
     asked = filled(params, "a8", rows)
-    note = make_tables(tmp_path, asked, load_results(tmp_path, asked), NO_TIMINGS)["a8"].notes[-1]
+    note = make_tables(asked, load_results(tmp_path, asked), NO_TIMINGS, load_survey(tmp_path))["a8"].notes[-1]
     assert (
         note == f"How the variants are trained with: {', '.join(sorted(modes))}; the paper concatenates them (Sec. 15)."
     )
@@ -227,24 +233,7 @@ def test_k_may_be_swept_with_concatenated_data(modes: set[str], tmp_path: Path, 
 @pytest.mark.parametrize("profile", ["ccvid", "last", "ltcc", "paper", "prcc", "prcc-models", "smoke", "vc-clothes"])
 def test_every_profile_has_its_tables(profile: str, repository: Path, tmp_path: Path) -> None:
     params = load_params(repository / "profiles" / f"{profile}.yaml")
-    assert list(make_tables(tmp_path, params, load_results(tmp_path, params), NO_TIMINGS)) == ORDER
-
-
-def test_metrics_hold_what_was_run(tables: dict[str, Table], results: dict) -> None:
-    found = rounded(metrics(tables, {"top1": {"share": 0.9}}))
-    assert found["share_of_oracle_gain"] == {"top1": {"share": 0.9}}
-    assert set(found["a1"]) == {"row1", "row3", "row4", "row5", "row6", "oracle"}
-    assert set(found["a8"]) == {"k0", "k2", "k10", "k20"}
-    assert set(found["t2"]) == {"minicc", "minicc-crowd"}
-    assert found["t4"]["minicc"]["minicc-night"]["CAL + DLCR"]["top1"] > 0
-    assert set(found["guidance"]) == {"without", "with"}
-    assert found["t3"]["CAL"]["stage 1 + 2"] == found["t2"]["minicc"]["CAL + DLCR"]
-    assert found["ccfa"]["all"]["top1"] == round(results["ccfa/all"].metrics["mean"]["cc"]["top1"], 4)
-    assert found["settings"]["progressive"]["sc"]["map"] > 0
-    assert set(found["a5"]) == {"concat", "progressive"}
-    expected = {"top1", "top1_std", "top1_low", "top1_high", "top1_difference", "top1_p"}
-    assert expected <= set(found["a1"]["row5"])
-    assert "top1_difference" not in found["a1"]["row1"]
+    assert list(make_tables(params, load_results(tmp_path, params), NO_TIMINGS, load_survey(tmp_path))) == ORDER
 
 
 NEW_TABLE = """
@@ -257,7 +246,6 @@ SPEC = Spec(
     lines=lambda params: [Line({"season": key}, key, "summer") for key in ("summer", "winter")],
     headings={"season": "Season"},
     base="summer",
-    metrics=("season",),
 )
 """
 
@@ -272,10 +260,10 @@ def test_a_new_table_is_a_module_and_a_new_claim_a_row(
     every.specs.cache_clear()
     try:
         filled_too = filled(params, "seasons", {"summer": "progressive", "winter": "baseline"})
-        found = make_tables(root, filled_too, results, NO_TIMINGS)
-        assert list(found) == [*ORDER[:14], "seasons", *ORDER[14:]]
+        found = make_tables(filled_too, results, NO_TIMINGS, load_survey(root))
+        assert list(found) == [*ORDER[:15], "seasons", *ORDER[15:]]
         assert found["seasons"].view["Season"].tolist() == ["summer", "winter"]
-        assert metrics(found, {})["seasons"]["winter"]["top1_p"] <= 1
+        assert found["seasons"].numbers.set_index("season").loc["winter", "top1_p"] <= 1
         verdict = claims.claims(filled_too, results, NO_TIMINGS)[-1]
         assert (verdict.name, verdict.sources) == ("colder", ["baseline", "progressive"])
         assert verdict.effect == found["seasons"].numbers.set_index("season").loc["winter", "top1_difference"]

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +13,9 @@ from made_up import make_pipeline
 from dlcr.params import Params, load_params
 from dlcr.reporting import scores
 from dlcr.reporting.build import build, load_histories, publish
+from dlcr.reporting.formats import rounded
 from dlcr.reporting.results import load_results
+from dlcr.reporting.survey import survey
 
 NO_TIMINGS = pd.DataFrame(columns=["stage", "name"])
 TIMINGS = pd.DataFrame(
@@ -42,6 +45,8 @@ def root(tmp_path_factory: pytest.TempPathFactory, params: Params) -> Path:
     """A pipeline of which everything was run but row 2 of Table A1."""
     root = tmp_path_factory.mktemp("pipeline")
     make_pipeline(root, params, missing=("standard",))
+    found = rounded(scores.stage_scores(root, params))
+    (root / "reports" / "stages.json").write_text(json.dumps(found))
     return root
 
 
@@ -52,7 +57,7 @@ def files(root: Path, params: Params) -> dict[str, bytes]:
 
 def hashed(files: dict[str, bytes]) -> dict[str, bytes]:
     """What DVC hashes of a report."""
-    return {name: files[name] for name in files if name.split("/")[0] in ("tables", "figures", "plots", "metrics.json")}
+    return {name: files[name] for name in files if name.split("/")[0] in ("tables", "figures", "pictures", "plots")}
 
 
 @pytest.mark.slow
@@ -65,20 +70,22 @@ def test_the_same_bytes_twice_and_no_times_in_them(root: Path, params: Params, f
 
 
 def test_every_table_is_there_in_three_forms(files: dict[str, bytes]) -> None:
-    tables = {"t1", "t2", "t3", "t4", "a1", "a3", "a4", "a8", "ccfa-main", "ccfa", "guidance", "combinations"}
+    tables = {"t1", "t2", "t3", "t4", "a1", "oracle", "a3", "a4", "a8", "ccfa-main", "ccfa", "guidance", "combinations"}
     for name in tables:
         for kind in ("csv", "md", "tex"):
             assert files[f"tables/{name}.{kind}"]
     assert {"timings/a5.tex", "timings/a6.md", "timings/wall.csv", "timings/provenance.md"} <= set(files)
     assert {"plots/top1.csv", "plots/k.csv", "plots/training/progressive.csv"} <= set(files)
-    assert {"figures/a1.svg", "figures/fig-a3.svg", "figures/fig-a4.svg", "figures/fig-a8.svg"} <= set(files)
+    assert {"figures/a1.svg", "figures/fig-a5.svg", "figures/fig-a8.svg"} <= set(files)
+    assert {"pictures/fig-1.svg", "pictures/fig-a3.svg", "pictures/fig-a4.svg"} <= set(files)
 
 
 def test_numbers_gaps_and_texts(files: dict[str, bytes]) -> None:
-    metrics = json.loads(files["metrics.json"])
-    assert "row2" not in metrics["tables"]["a1"]
-    assert metrics["tables"]["a1"]["row5"]["top1"] > metrics["tables"]["a1"]["row1"]["top1"]
-    assert metrics["stages"]["masks"]["train"]["iou"] == 100
+    rows = pd.read_csv(io.BytesIO(files["tables/a1.csv"])).set_index("row")
+    assert pd.isna(rows.loc["2", "top1"])
+    assert rows.loc["5", "top1"] > rows.loc["1", "top1"]
+    shares = pd.read_csv(io.BytesIO(files["tables/oracle.csv"])).set_index("measure")
+    assert 0 < shares.loc["top1", "low"] < shares.loc["top1", "share"] < shares.loc["top1", "high"]
     assert b"| not run |" in files["tables/a1.md"]
     quality = pd.read_csv(io.BytesIO(files["tables/quality.csv"])).set_index("set")
     assert quality.loc["inpainting", ["variants", "not_made", "dropped"]].tolist() == [96, 24, 0]
@@ -96,31 +103,31 @@ def test_ablations_are_evaluations_and_histories_of_their_own(root: Path, params
     assert results["standard"] is None
     assert results["ccfa/no-sta"].name == "ccfa/no-sta"
     assert "ccfa" not in results
-    assert "ccfa/no-sta" in load_histories(root, params)
+    assert "ccfa/no-sta" in load_histories(params, results)
     assert "plots/training/ccfa/no-sta.csv" in files
 
 
 def test_a_history_without_its_loss_is_named(root: Path, params: Params) -> None:
-    path = next((root / "runs/progressive").glob("seed-*/history.csv"))
+    path = root / "evaluations/progressive/history.csv"
     before = path.read_text()
     path.write_text("epoch,loss\n0,1\n")
-    with pytest.raises(ValueError, match=r"runs/progressive/seed-.*expected the columns epoch and identity"):
-        load_histories(root, params)
+    with pytest.raises(ValueError, match=r"evaluations/progressive/history.csv: expected the columns epoch and iden"):
+        load_histories(params, load_results(root, params))
     path.write_text(before)
 
 
 def test_what_the_quality_gate_drops_is_counted(tmp_path: Path, params: Params) -> None:
     make_pipeline(tmp_path, params, missing=tuple(params.evaluations))
     strict = params.model_copy(update={"quality": params.quality.model_copy(update={"min_spread": 0.6})})
+    (tmp_path / "reports" / "sets.json").write_text(json.dumps(survey(tmp_path, strict)))
     files = build(tmp_path, strict, NO_TIMINGS)
     quality = pd.read_csv(io.BytesIO(files["tables/quality.csv"])).set_index("set")
     assert quality.loc["oracle", ["not_made", "dropped"]].tolist() == [24, 72]
     assert quality.loc["oracle", "reasons"] == "empty mask 24, quality: spread 72"
     assert "quality: spread 72" in files["index.html"].decode()
     # nothing was evaluated: gaps, no zeros
-    metrics = json.loads(files["metrics.json"])
-    assert "tables" not in metrics
-    assert not {"figures/fig-a4.svg", "figures/fig-a5.svg", "figures/fig-a8.svg"} & set(files)
+    assert pd.read_csv(io.BytesIO(files["tables/a1.csv"]))["top1"].isna().all()
+    assert not {"pictures/fig-a4.svg", "figures/fig-a5.svg", "figures/fig-a8.svg"} & set(files)
     assert files["tables/a1.md"].count(b"not run") >= 14
     assert {claim["outcome"] for claim in json.loads(files["claims.json"])["claims"].values()} == {"not run"}
 
@@ -129,12 +136,42 @@ def test_nothing_of_a_private_dataset(root: Path, params: Params) -> None:
     """The report is in Git: what may not be redistributed must not get there."""
     private = params.private.model_copy(update={"datasets": params.datasets})
     files = build(root, params.model_copy(update={"private": private}), NO_TIMINGS)
-    drawn = {name for name in files if name.startswith("figures/")}
+    drawn = {name for name in files if name.startswith(("figures/", "pictures/"))}
     assert drawn == {f"figures/{name}.svg" for name in ("a1", "cmc", "fig-a8", "training")}
     page = files["index.html"].decode()
     assert "data:image/png" not in page
     assert "data:image/webp" not in page
-    assert json.loads(files["metrics.json"])["retrievals"]["queries"] > 0
+
+
+def test_a_clone_without_data_makes_the_same_tables(tmp_path: Path, root: Path, params: Params, files: dict) -> None:
+    """Git holds evaluations and survey; data, masks, sets and models are not needed for tables, figures and plots."""
+    for name in ("evaluations", "reports"):
+        shutil.copytree(root / name, tmp_path / name)
+    again = hashed(build(tmp_path, params, NO_TIMINGS))
+    kept = {name: content for name, content in hashed(files).items() if not name.startswith("pictures/")}
+    assert [name for name in kept if kept[name] != again.get(name)] == []
+    assert set(again) == set(kept)
+
+
+def test_numbers_that_came_with_the_repository_are_marked_beside_those_made_here(
+    tmp_path: Path, root: Path, params: Params, files: dict
+) -> None:
+    for name in ("evaluations", "reports"):
+        shutil.copytree(root / name, tmp_path / name)
+    (tmp_path / "runs" / "baseline").mkdir(parents=True)
+    mixed = build(tmp_path, params, NO_TIMINGS)
+    rows = pd.read_csv(io.BytesIO(mixed["tables/a1.csv"])).set_index("row")
+    assert not rows.loc["1", "committed"]
+    assert rows.loc[["3", "4", "5", "6", "oracle"], "committed"].all()
+    same = pd.read_csv(io.BytesIO(files["tables/a1.csv"])).set_index("row")
+    pd.testing.assert_frame_equal(rows.drop(columns="committed"), same)
+    lines = mixed["tables/a1.md"].decode().splitlines()
+    assert ["†" in line for line in lines if line.startswith(("| 1 ", "| 5 "))] == [False, True]
+    assert any("†: measured by the run that came with the repository" in line for line in lines)
+    assert "†" not in files["tables/a1.md"].decode()
+    page = mixed["index.html"].decode()
+    assert 'class="committed"' in page
+    assert "(with the repository)" in page
 
 
 def test_publish_leaves_no_older_files(tmp_path: Path) -> None:

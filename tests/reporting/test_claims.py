@@ -32,7 +32,7 @@ def result(name: str, top1: float | list[float], ap: float = 0.5, kinds: tuple[s
     for seed, share in enumerate(shares):
         for kind in kinds:
             hits = np.arange(QUERIES) < round(QUERIES * (share + 0.1 * (kind == "refined")))
-            table = pd.DataFrame({"image_id": [f"{i:04d}" for i in range(QUERIES)], "hit": hits.astype(int)})
+            table = pd.DataFrame({"image_id": [f"{i:04d}" for i in range(QUERIES)], "rank": np.where(hits, 1, 2)})
             tables.append(table.assign(seed=seed, setting="cc", kind=kind, subject="0", ap=ap + 0.1 * hits))
     return Result(name, Path("evaluations", name), {"mean": {"cc": {}}}, pd.concat(tables))
 
@@ -48,7 +48,7 @@ def mixed(name: str, gained: int, lost: int) -> Result:
     base = result(name, 0.5)
     order = base.queries["image_id"].astype(int)
     hits = (order >= lost) & (order < QUERIES // 2 + gained)
-    return Result(name, base.folder, base.metrics, base.queries.assign(hit=hits.astype(int)))
+    return Result(name, base.folder, base.scores, base.queries.assign(rank=np.where(hits, 1, 2)))
 
 
 def test_clear_differences_are_supported_or_contradicted(params: Params) -> None:
@@ -262,7 +262,7 @@ def test_other_queries_are_an_error(params: Params) -> None:
     with pytest.raises(ValueError, match="need the same queries"):
         verdicts(params, result("standard", 0.5), other)
     fewer = result("oracle", 0.8)
-    fewer = Result("oracle", fewer.folder, fewer.metrics, fewer.queries[fewer.queries["image_id"] != "0007"])
+    fewer = Result("oracle", fewer.folder, fewer.scores, fewer.queries[fewer.queries["image_id"] != "0007"])
     with pytest.raises(ValueError, match="'0007' is not in all"):
         verdicts(params, result("baseline", 0.2), fewer, result("progressive", 0.5))
 

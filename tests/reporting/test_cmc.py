@@ -1,5 +1,6 @@
-"""Cumulative matching: counted over the queries of the metrics, of the first seed, and in agreement with its top-1."""
+"""Cumulative matching: counted over the queries of the metrics and over the seeds, and in agreement with top-1."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -9,29 +10,24 @@ from dlcr.reporting.results import Result
 
 @pytest.fixture
 def result(tmp_path) -> Result:
-    """Of four queries one is found at rank 1, one at 3, one not at all, one does not count; refined all at 1."""
-    found = {"a": [True, False, False], "b": [False, False, True], "c": [False] * 3, "unmatched": [False] * 3}
-    rows = [
-        {"query": query, "rank": at + 1, "gallery": f"g{at}", "similarity": 0.5, "correct": right, "refined": refined}
-        for query, rights in found.items()
-        for refined in (False, True)
-        for at, right in enumerate([True] * 3 if refined else rights)
+    """Of three queries one is found at rank 1, one at 3, one at 12; refined all at 1. In a second seed one later."""
+    ranks = {"plain": [1, 3, 12], "refined": [1, 1, 1]}
+    tables = [
+        pd.DataFrame({"image_id": ["a", "b", "c"], "subject": "s", "rank": np.add(found, late), "ap": 0.5}).assign(
+            seed=seed, setting="cc", kind=kind
+        )
+        for kind, found in ranks.items()
+        for seed, late in ((1, 0), (3, 1))
     ]
-    pd.DataFrame(rows).to_parquet(tmp_path / "rankings.parquet")
-    queries = pd.DataFrame({"image_id": ["a", "b", "c"], "subject": "s", "hit": [1, 0, 0], "ap": 0.5})
-    queries = pd.concat(
-        queries.assign(seed=seed, setting="cc", kind=kind) for seed in (3, 1) for kind in ("plain", "refined")
-    )
-    return Result("r", tmp_path, {"mean": {"cc": {}}}, queries)
+    return Result("r", tmp_path, {"mean": {"cc": {}}}, pd.concat(tables))
 
 
 def test_the_share_that_is_found_by_each_rank(result: Result) -> None:
     found = curves(result)
-    assert found["plain"].tolist() == pytest.approx([100 / 3] * 2 + [200 / 3] * 8)
-    assert found["refined"].tolist() == [100.0] * 10
+    assert found["plain"].tolist() == pytest.approx([100 / 6, 200 / 6, 300 / 6] + [400 / 6] * 7)
+    assert found["refined"].tolist() == [50.0] + [100.0] * 9
 
 
-def test_no_refined_rankings_no_such_curve(result: Result) -> None:
-    table = pd.read_parquet(result.folder / "rankings.parquet")
-    table[~table["refined"]].to_parquet(result.folder / "rankings.parquet")
+def test_other_settings_do_not_count(result: Result) -> None:
+    result.queries.loc[result.queries["kind"] == "refined", "setting"] = "sc"
     assert list(curves(result)) == ["plain"]

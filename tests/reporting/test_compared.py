@@ -65,7 +65,7 @@ def numbers(table: str, rows: Rows, results: dict, shown: str = "") -> pd.DataFr
     """The numbers of a table, or of one that shows another's rows, for a profile that fills it with these rows."""
     params = profile(table, rows)
     check(params)
-    sources = Sources(Path(), params, results, pd.DataFrame(), {}, comparer(100, 0))
+    sources = Sources(params, results, pd.DataFrame(), {}, comparer(100, 0))
     return make_table(specs()[shown or table], sources).numbers
 
 
@@ -85,7 +85,7 @@ def test_a1_has_numbers_for_what_was_run_and_gaps_for_the_rest(results: dict) ->
     assert list(table.index) == ["1", "2", "3", "4", "5", "6", "oracle"]
     assert table["paper_top1"].tolist()[:6] == [55.2, 55.7, 60.7, 62.9, 65.0, 66.5]
     assert table.loc[["2", "3", "4"], ["evaluation", "top1", "map", "top1_low", "top1_p"]].isna().all(axis=None)
-    means = results["dlcr"].metrics["mean"]
+    means = results["dlcr"].scores["mean"]
     assert table.loc["5", "top1"] == means["cc"]["top1"]
     assert table.loc["6", "map"] == means["cc_refined"]["map"]
     assert (table["top1_low"].dropna() <= table["top1"].dropna()).all()
@@ -97,12 +97,12 @@ def test_a1_has_numbers_for_what_was_run_and_gaps_for_the_rest(results: dict) ->
 
 
 def test_row_6_needs_refined_metrics(results: dict) -> None:
-    refined = results["dlcr"].metrics["mean"].pop("cc_refined")
+    refined = results["dlcr"].scores["mean"].pop("cc_refined")
     try:
-        with pytest.raises(ValueError, match=r"dlcr/metrics\.json.*cc_refined.*query set for refinement"):
+        with pytest.raises(ValueError, match=r"dlcr/scores\.json.*cc_refined.*query set for refinement"):
             numbers("a1", {"6": ("dlcr", "refined")}, results)
     finally:
-        results["dlcr"].metrics["mean"]["cc_refined"] = refined
+        results["dlcr"].scores["mean"]["cc_refined"] = refined
 
 
 def test_prompt_tables_stand_beside_the_papers(results: dict) -> None:
@@ -134,7 +134,7 @@ def test_methods_are_cited_where_this_project_has_none(results: dict) -> None:
     assert table.loc[("PRCC", "RCSANet"), ["paper_top1", "paper_map"]].tolist() == [50.2, 48.6]
     assert pd.isna(table.loc[("PRCC", "GI-ReID"), "paper_map"])
     row = table.loc[("PRCC", "CAL + DLCR")]  # both numbers in one row
-    assert row[["paper_top1", "top1"]].tolist() == [66.5, results["dlcr"].metrics["mean"]["cc_refined"]["top1"]]
+    assert row[["paper_top1", "top1"]].tolist() == [66.5, results["dlcr"].scores["mean"]["cc_refined"]["top1"]]
     assert_gain(table.loc["PRCC"], "CAL + DLCR", "CAL")
     assert table.loc["LTCC", ["evaluation", "top1"]].isna().all(axis=None)
     for key in ("mars/CAL", "toy"):
@@ -155,11 +155,11 @@ def test_each_model_has_three_rows_beside_the_papers(results: dict) -> None:
     assert table.loc[("MGN", "stage 1"), "paper_top1"] == 62.5
     assert table.loc[("GEFF", "stage 1 + 2"), "paper_map"] == 66.2
     assert table.loc["CCFA", ["paper_top1", "paper_map"]].isna().all(axis=None)
-    means = results["dlcr"].metrics["mean"]
+    means = results["dlcr"].scores["mean"]
     mgn = table.loc["MGN"]
     assert mgn.loc["stage 1", "top1"] == means["cc"]["top1"]
     assert mgn.loc["stage 1", "evaluation"] == "dlcr"
-    assert mgn.loc["stage 1 + 2", "map"] == results["oracle"].metrics["mean"]["cc_refined"]["map"]
+    assert mgn.loc["stage 1 + 2", "map"] == results["oracle"].scores["mean"]["cc_refined"]["map"]
     assert_gain(mgn, "stage 1", "baseline")
     assert_gain(mgn, "stage 1 + 2", "baseline")
     assert table.loc[("PCB", "baseline"), "evaluation"] == "base"
@@ -223,8 +223,8 @@ def test_ccfas_ablations_are_the_slides_rows(results: dict) -> None:
     assert table.loc[table["row"] == "all", "evaluation"].tolist() == ["dlcr"] * 3
     for _, group in table.groupby("group"):
         rows = group.set_index("row")
-        assert rows.loc["all", "sc_top1"] == results["dlcr"].metrics["mean"]["sc"]["top1"]
-        gain = rows.loc["all", "top1"] - results["base"].metrics["mean"]["cc"]["top1"]
+        assert rows.loc["all", "sc_top1"] == results["dlcr"].scores["mean"]["sc"]["top1"]
+        gain = rows.loc["all", "top1"] - results["base"].scores["mean"]["cc"]["top1"]
         assert rows.loc["all", "top1_difference"] == pytest.approx(gain)
     assert table.loc[table["row"] == "normal", ["evaluation", "top1", "sc_top1"]].isna().all(axis=None)
     with pytest.raises(ValueError, match=r"report\.tables\.ccfa: no row 'phase-9'; it has CAL, phase-1, norm"):
@@ -237,7 +237,7 @@ def test_ccfas_main_table_has_every_setting_that_was_measured(results: dict) -> 
     assert (table["source"] == "cited").sum() == 3
     assert table.loc["FSAM", "source"] == "cited only"
     assert table.loc["SPS", ["paper_prcc_cc_rank1", "paper_ltcc_general_map"]].tolist() == [62.8, 37.6]
-    means = results["dlcr"].metrics["mean"]
+    means = results["dlcr"].scores["mean"]
     phase_3 = table.loc["CCFA (phase III)"]
     for setting in ("cc", "sc"):
         assert phase_3[f"{setting}_top1"] == means[setting]["top1"]
@@ -251,7 +251,7 @@ def test_ccfas_main_table_has_every_setting_that_was_measured(results: dict) -> 
 def test_combinations_name_the_kind_of_their_rankings(results: dict) -> None:
     rows = {"baseline": "base", "DLCR, re-ranked": ("dlcr", "reranked"), "not run": "absent"}
     table = numbers("combinations", rows, results).set_index("what")
-    assert table.loc["DLCR, re-ranked", "top1"] == results["dlcr"].metrics["mean"]["cc_reranked"]["top1"]
+    assert table.loc["DLCR, re-ranked", "top1"] == results["dlcr"].scores["mean"]["cc_reranked"]["top1"]
     assert_gain(table, "DLCR, re-ranked", "baseline")
     assert table.loc["not run", ["evaluation", "top1"]].isna().all()
     assert numbers("combinations", {}, results).empty
@@ -273,12 +273,12 @@ def test_a_difference_is_to_the_rankings_that_are_named(results: dict) -> None:
 
 
 def test_one_seed_has_no_deviation(results: dict) -> None:
-    one = Result("one", results["base"].folder, results["base"].metrics | {"seeds": {"0": {}}}, results["base"].queries)
+    one = Result("one", results["base"].folder, results["base"].scores | {"seeds": {"0": {}}}, results["base"].queries)
     assert np.isnan(comparer(10, 0)((one, "plain"), (None, "plain"))["top1_std"])
 
 
 def test_other_queries_are_named(results: dict, tmp_path: Path) -> None:
     fewer = results["base"].queries[lambda table: table["image_id"] != table["image_id"].iloc[0]]
-    other = Result("other", tmp_path, results["base"].metrics, fewer)
+    other = Result("other", tmp_path, results["base"].scores, fewer)
     with pytest.raises(ValueError, match=r"dlcr and other: .*the same queries"):
         comparer(10, 0)((results["dlcr"], "plain"), (other, "plain"))

@@ -31,6 +31,7 @@ from dlcr.reporting.figures.style import DARK, GREY, one_line, panel, short_line
 from dlcr.reporting.figures.training import COLOURS, training
 from dlcr.reporting.parts import Picture, Table
 from dlcr.reporting.results import Result, load_result
+from dlcr.reporting.survey import survey
 
 NAMES = ["a1", "cmc", "fig-1", "fig-a3", "fig-a4", "fig-a5", "fig-a6", "fig-a7", "fig-a8", "schedule", "training"]
 IMAGES = {"fig-1", "fig-a3", "fig-a4", "fig-a6"}
@@ -103,6 +104,10 @@ def histories() -> dict[str, pd.DataFrame]:
     return {"baseline": table, "progressive": table + 0.1, "ccfa/no-sta": table + 0.2}
 
 
+def plan(root: Path, params: Params) -> pd.DataFrame | None:
+    return schedule_table(params, survey(root, params))
+
+
 def check_picture(picture: Picture) -> None:
     assert picture.title
     assert picture.alt
@@ -128,7 +133,7 @@ def test_axes_stand_on_round_places() -> None:
 
 def test_every_colour_that_needs_one_has_a_dark_one(root: Path, params: Params) -> None:
     """Text and lines have at least a contrast of 3 on the dark ground, whatever colour they were given."""
-    made = [ablation(table_a1()), over_k(table_a8([20.0, 30.0])), schedule(schedule_table(root, params))]
+    made = [ablation(table_a1()), over_k(table_a8([20.0, 30.0])), schedule(plan(root, params))]
     made.append(training(histories(), params))
     for picture in made:
         for colour in set(re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", picture.content.decode())) - {"#ffffff"}:
@@ -160,37 +165,39 @@ def test_panels_keep_small_pictures_as_they_are_and_no_large_ones() -> None:
 
 @pytest.mark.slow
 def test_every_figure_twice_the_same(root: Path, params: Params, results: dict) -> None:
-    made = pictures(root, params, results, tables(), histories())
+    made = pictures(root, params, results, tables(), histories(), plan(root, params))
     assert list(made) == NAMES
+    assert {name for name, picture in made.items() if picture.folder == "pictures"} == {*IMAGES, "fig-a7"}
     for name, picture in made.items():
         assert picture.name == name
         check_picture(picture)
-    again = pictures(root, params, results, tables(), histories())
+    again = pictures(root, params, results, tables(), histories(), plan(root, params))
     assert [name for name in NAMES if made[name] != again[name]] == []
     assert sum(len(picture.content) for picture in made.values()) < 4_000_000
     assert "smoke" not in "".join(picture.caption for picture in made.values())
 
 
 def test_what_was_not_made_is_left_out(tmp_path: Path, params: Params) -> None:
-    assert pictures(tmp_path, params, {}, tables(gaps=True), {}) == {}
+    assert pictures(tmp_path, params, {}, tables(gaps=True), {}, None) == {}
     make_data(tmp_path, params.report.dataset)
-    assert list(pictures(tmp_path, params, {}, tables(gaps=True), {})) == ["schedule"]  # a plan, not a result
+    found = pictures(tmp_path, params, {}, tables(gaps=True), {}, plan(tmp_path, params))
+    assert list(found) == ["schedule"]  # a plan, not a result
 
 
 def test_smoke_says_so(tmp_path: Path, params: Params) -> None:
     smoke = params.model_copy(update={"report": params.report.model_copy(update={"mark": "smoke"})})
-    for picture in pictures(tmp_path, smoke, {}, tables(), histories()).values():
+    for picture in pictures(tmp_path, smoke, {}, tables(), histories(), None).values():
         assert "what it measured means nothing" in picture.caption
 
 
 def test_plots_hold_what_was_run(root: Path, params: Params) -> None:
-    files = plot_data(root, params, tables(), histories())
+    files = plot_data(tables(), histories(), plan(root, params))
     read = {name: pd.read_csv(io.BytesIO(content)) for name, content in files.items()}
     assert read["plots/top1.csv"]["row"].tolist() == ["1", "oracle"]
     assert read["plots/k.csv"].to_numpy().tolist() == [[0, 20, 20], [5, 40, 40], [10, 50, 50], [20, 51, 51]]
     assert list(read["plots/training/ccfa/no-sta.csv"]["epoch"]) == [0.2, 1.2, 2.2, 3.2, 4.2]
     assert list(read["plots/schedule.csv"].columns) == ["epoch", "concat", "paired", "progressive"]
-    gaps = plot_data(root / "absent", params, tables(gaps=True), {})
+    gaps = plot_data(tables(gaps=True), {}, plan(root / "absent", params))
     assert gaps == {"plots/top1.csv": b"row,top1\n", "plots/k.csv": b"k,top1,map\n"}
 
 
@@ -212,14 +219,15 @@ def test_the_caption_of_k_says_how_its_runs_train(tmp_path: Path, params: Params
     def caption(**rows: str) -> str:
         filled = params.report.tables["a8"] | {key: Row(evaluation=place) for key, place in rows.items()}
         report = params.report.model_copy(update={"tables": params.report.tables | {"a8": filled}})
-        return pictures(tmp_path, params.model_copy(update={"report": report}), {}, tables(), {})["fig-a8"].caption
+        asked = params.model_copy(update={"report": report})
+        return pictures(tmp_path, asked, {}, tables(), {}, None)["fig-a8"].caption
 
     assert "trained with: paired; the paper concatenates them (Sec. 15)." in caption()
     assert "trained with: concat, paired; the paper" in caption(**{"10": "concat"})
 
 
 def test_schedule_is_the_rule_of_training(root: Path, params: Params) -> None:
-    table = schedule_table(root, params)
+    table = plan(root, params)
     progressive, paired, concat = (table[table["mode"] == mode] for mode in ("progressive", "paired", "concat"))
     assert progressive["variants"].tolist() == [1, 1, 1, 2, 2, 2, 3, 3]  # K = 4 in four parts of N = 3 epochs
     assert paired["variants"].tolist() == concat["variants"].tolist() == [4] * 8
@@ -231,9 +239,9 @@ def test_schedule_is_the_rule_of_training(root: Path, params: Params) -> None:
     assert concat["images"].iloc[0] == 5
     assert "progressive: 1 from epoch 1, 2 from epoch 4, 3 from epoch 7" in schedule(table).alt
     larger = params.generated | {"inpainting": params.generated["inpainting"].model_copy(update={"k": 12})}
-    table = schedule_table(root, params.model_copy(update={"generated": larger}))
+    table = plan(root, params.model_copy(update={"generated": larger}))
     assert table["variants"].max() == 12
-    assert schedule_table(root / "absent", params) is None
+    assert plan(root / "absent", params) is None
 
 
 def test_curves_name_what_they_reach(params: Params, results: dict) -> None:
@@ -265,7 +273,7 @@ def test_both_sides_show_the_same_images(root: Path, tmp_path: Path, results: di
     few.mkdir()
     kept = table[table["subject"].isin(["query-0", "query-1", "test-0", "test-1"])]
     kept.to_parquet(few / "features.parquet")
-    short = Result("few", few, base.metrics, base.queries)
+    short = Result("few", few, base.scores, base.queries)
     assert f"the same {len(kept)} test images" in query_features(short, dlcr, 0).alt
     assert query_features(base, None, 0) is None
     kept.head(3).to_parquet(few / "features.parquet")

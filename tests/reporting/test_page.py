@@ -154,9 +154,12 @@ def test_cells_by_mark_with_links_and_what_stands_below(whole: Page) -> None:
 def test_what_was_not_run_is_said(params: Params, whole: Page) -> None:
     bare = replace(whole, pictures={}, claims=[], browsers=Browsers(), counts={}, provenance={})
     shown = " ".join("".join(Document(render(bare)).shown).split())
-    assert f"Not run: it needs an evaluation on {params.report.dataset}." in shown
-    assert f"Not run: the set “{params.report.samples}” has not been made." in shown
-    assert f"Not drawn, as what they show was not run: {', '.join(FIGURES.values())}." in shown
+    assert (
+        f"Nothing to show: it needs an evaluation on {params.report.dataset}, and its images in this workspace" in shown
+    )
+    assert f"Nothing to show: the set “{params.report.samples}” is not in this workspace" in shown
+    assert "Not drawn, as what they show was not run, or is not in this workspace" in shown
+    assert f"brings it): {', '.join(FIGURES.values())}." in shown
     assert "Share of the oracle’s gain: not run" in shown
     gaps = whole.tables["a1"].numbers.assign(top1=np.nan, top1_std=np.nan, top1_difference=np.nan)
     tables = whole.tables | {"a1": replace(whole.tables["a1"], numbers=gaps)}

@@ -12,7 +12,7 @@ def test_the_committed_picture_is_of_the_present_pipeline(repository: Path) -> N
     assert (repository / PICTURE).read_text() == drawn, "run: python -m dlcr.reporting.pipeline"
     names = [item.text for item in ElementTree.fromstring(drawn).findall(".//{*}text") if item.get("class") == "name"]
     assert names == [stage.name for stage in load_stages(repository / "dvc.yaml")]
-    assert len(names) == 11
+    assert len(names) == 12
     assert "prefers-color-scheme: dark" in drawn
 
 

@@ -67,7 +67,7 @@ def results(root: Path, params: Params) -> dict[str, Result | None]:
 
 def page_of(root: Path, params: Params, results: dict) -> tuple[set[str], Browsers, str]:
     """The names of the figures, the browsers, and the page with both."""
-    drawn, browsers = pictures(root, params, results, tables(), histories()), gather(root, params, results)
+    drawn, browsers = pictures(root, params, results, tables(), histories(), None), gather(root, params, results)
     page = render(replace(make_page(params), pictures=drawn, browsers=browsers)).decode()
     return set(drawn), browsers, page
 

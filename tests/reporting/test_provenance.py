@@ -63,7 +63,7 @@ def pipeline() -> dict:
 def project(root: Path, stages: dict, name: str = "progressive") -> Path:
     """A repository with a dvc.lock and an evaluation, whose hash in dvc.lock is put right."""
     (root / "evaluations" / name).mkdir(parents=True)
-    (root / "evaluations" / name / "metrics.json").write_text("{}")
+    (root / "evaluations" / name / "scores.json").write_text("{}")
     for item in stages.values():
         for out in item["outs"]:
             if out["path"] == f"evaluations/{name}":
@@ -158,7 +158,7 @@ def test_private_stages_and_those_of_other_profiles(tmp_path: Path, params: Para
     other = stage({"data/minicc": "elsewhere"}, {"data/minicc": "elsewhere"})
     stages = {
         "private-prepare@minicc": other,
-        "private-refine-eval@progressive": other | stages["refine-eval@progressive"],
+        "private-refine-eval@progressive": stage({}, {"evaluations/private/progressive": "e"}),
     } | stages
     found = entry(project(tmp_path, stages), params)
     assert found["state"] == "complete"
@@ -178,7 +178,7 @@ def test_ablations_share_the_stage_of_their_run(tmp_path: Path, params: Params) 
     }
     root = tmp_path
     (root / "evaluations" / name / "no-sta").mkdir(parents=True)
-    (root / "evaluations" / name / "no-sta" / "metrics.json").write_text("{}")
+    (root / "evaluations" / name / "no-sta" / "scores.json").write_text("{}")
     stages[f"refine-eval@{name}"]["outs"][0]["md5"] = folder_md5(root / "evaluations" / name)
     (root / "dvc.lock").write_text(yaml.safe_dump({"stages": stages}))
     timings = pd.DataFrame(

@@ -53,6 +53,7 @@ def test_every_query_with_every_ranking(gathered: tuple, album: Album, root: Pat
     for place, one in enumerate(shown):
         table = pd.read_parquet(root / "evaluations" / one["name"] / "rankings.parquet")
         scores = pd.read_parquet(root / "evaluations" / one["name"] / "per_query.parquet")
+        scores["hit"] = (scores["rank"] == 1).astype(int)
         scores = scores[(scores["setting"] == "cc") & (scores["kind"] == one["kind"])].set_index(["seed", "image_id"])
         table = table[table["refined"] == (one["kind"] == "refined")].sort_values("rank")
         assert {item["id"] for item in items} == set(table["query"])
@@ -111,7 +112,7 @@ def test_without_the_rows_of_table_a1_the_first_and_the_last(root: Path, params:
 def test_seeds_that_lack_a_query_are_gaps(params: Params, results: dict) -> None:
     result = results["paired"]
     few = result.queries[(result.queries["seed"] == 0) | (result.queries["image_id"] != "query/00/00.png")]
-    ranking = load_all_rankings(params, {"paired": Result("paired", result.folder, result.metrics, few)})[0]
+    ranking = load_all_rankings(params, {"paired": Result("paired", result.folder, result.scores, few)})[0]
     assert ranking.seeds() == params.seeds
     assert [outcome is None for outcome in ranking.outcomes()["query/00/00.png"]] == [False, True]
 
@@ -128,10 +129,10 @@ def test_votes_that_were_not_recorded_are_gaps(
 
 def test_votes_file_is_checked(tmp_path: Path, results: dict) -> None:
     result = results["baseline"]
-    assert load_votes(Result(result.name, tmp_path, result.metrics, result.queries)) is None
+    assert load_votes(Result(result.name, tmp_path, result.scores, result.queries)) is None
     pd.DataFrame({"query": ["a"]}).to_parquet(tmp_path / "votes.parquet")
     with pytest.raises(ValueError, match=r"votes\.parquet: no column variant, rank, .*; it has query"):
-        load_votes(Result(result.name, tmp_path, result.metrics, result.queries))
+        load_votes(Result(result.name, tmp_path, result.scores, result.queries))
 
 
 def test_queries_of_each_category_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,7 @@ def test_a_category_says_who_was_right(truth: dict[str, tuple[bool, bool]]) -> N
 def hits(result: Result, kind: str) -> np.ndarray:
     """Of the first seed, by query; the made-up rankings agree with these."""
     rows = result.queries.query(f"seed == 0 and setting == 'cc' and kind == '{kind}'")
-    return rows.sort_values("image_id")["hit"].to_numpy(bool)
+    return rows.sort_values("image_id")["rank"].to_numpy() == 1
 
 
 def test_retrievals_show_the_first_of_both_rankings(tmp_path: Path, manifest: pd.DataFrame) -> None:

@@ -65,12 +65,12 @@ def test_datasets_stand_beside_the_papers_with_what_this_run_has() -> None:
 
 def test_settings_hold_every_setting_that_was_measured(results: dict) -> None:
     def table(found: dict) -> pd.DataFrame:
-        return settings.numbers(Sources(Path(), None, found, pd.DataFrame(), {}, None))
+        return settings.numbers(Sources(None, found, pd.DataFrame(), {}, None))
 
     measured = table({"five": results["5"], "absent": None}).set_index("setting")
     assert set(measured["evaluation"]) == {"five"}
     assert list(measured.index) == ["cc", "cc_refined", "cc_reranked", "cc_single_shot", "sc"]
-    assert measured.loc["sc", ["top1", "map"]].to_dict() == results["5"].metrics["mean"]["sc"]
+    assert measured.loc["sc", ["top1", "map"]].to_dict() == results["5"].scores["mean"]["sc"]
     assert table({"absent": None}).empty
 
 
@@ -128,7 +128,7 @@ def test_timing_tables_have_gaps_where_nothing_was_timed(results: dict) -> None:
         filled = {"a5": {key: Row(evaluation=place) for key, place in rows.items()}}
         report = params.report.model_copy(update={"tables": filled, "dataset": "toy"})
         profile = params.model_copy(update={"report": report})
-        return Sources(Path(), profile, found, pd.DataFrame(timings), {}, comparer(50, 0))
+        return Sources(profile, found, pd.DataFrame(timings), {}, comparer(50, 0))
 
     evaluations = {name: replace(results[row], name=name) for name, row in (("concat", "1"), ("progressive", "5"))}
     timed = [{"stage": "train", "name": "progressive", "epoch_seconds": 3.5}]
@@ -155,8 +155,8 @@ def test_timing_tables_have_gaps_where_nothing_was_timed(results: dict) -> None:
 def test_an_incomplete_evaluation_is_named(tmp_path: Path) -> None:
     assert load_result(tmp_path / "absent") is None
     (tmp_path / "half").mkdir()
-    with pytest.raises(ValueError, match=r"half/metrics\.json"):
+    with pytest.raises(ValueError, match=r"half/scores\.json"):
         load_result(tmp_path / "half")
-    (tmp_path / "half" / "metrics.json").write_text('{"seeds": {}, "mean": {}, "std": {}}')
+    (tmp_path / "half" / "scores.json").write_text('{"seeds": {}, "mean": {}, "std": {}}')
     with pytest.raises(ValueError, match=r"per_query\.parquet: missing"):
         load_result(tmp_path / "half")

@@ -37,8 +37,8 @@ def cmc(found: Mapping[str, np.ndarray]) -> Picture | None:
         "CMC: the rows of Table A1 by rank",
         content,
         f"Line chart of the share of queries whose person was found, over ranks 1 to 10. At ranks 1, 5 and 10 {said}.",
-        "Cumulative matching: the share of queries whose person is among the first gallery images, of the first "
-        "training seed, the only one whose rankings are kept. Refinement ranks persons, all images of one in a row, so "
+        "Cumulative matching: the share of queries whose person is among the first gallery images, mean over the "
+        "training seeds. Refinement ranks persons, all images of one in a row, so "
         "that its curve rises in steps. The axis does not begin at 0.",
     )
 

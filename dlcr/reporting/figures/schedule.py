@@ -1,12 +1,11 @@
 """The progressive schedule (Sec. 3.2.1): how many variants are in use over the epochs, and how many were seen."""
 
-from pathlib import Path
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from dlcr.data import load_manifest
 from dlcr.params import Params
 from dlcr.reporting.figures.style import BLUE, GREEN, ORANGE, style, tidy, to_bytes
 from dlcr.reporting.parts import Picture
@@ -16,20 +15,20 @@ MODES = {"progressive": (BLUE, "-", "o"), "paired": (ORANGE, "--", "s"), "concat
 SUBJECTS = 100
 
 
-def schedule_table(root: Path, params: Params) -> pd.DataFrame | None:
+def schedule_table(params: Params, survey: Mapping[str, dict]) -> pd.DataFrame | None:
     """What each mode would show of the generated images, with the data, K and recipe of the run of Table A1's row 5.
 
-    The batches are those of training (`dlcr.reid.batches`) for at most 100 subjects, drawn with a seed. Returns one row
-    a mode and epoch (from 1): mode, epoch, variants (in use, of K), seen (percent of the generated images seen so far),
-    images (in the epoch's batches, for each real training image); None if the profile has no such run or its data is
-    not there.
+    The batches are those of training (`dlcr.reid.batches`) for at most 100 subjects, drawn with a seed; how many images
+    each has is in the `survey` (`dlcr.reporting.survey`). Returns one row per mode and epoch (from 1): mode, epoch,
+    variants (in use, of K), seen (percent of the generated images seen so far), images (in the epoch's batches, for
+    each real training image); None if the profile has no such run or its data was not surveyed.
     """
     place = params.report.evaluation("a1/5")
     run = params.runs[params.evaluation(place).run] if place else None
-    folder = root / "data" / (run.dataset if run else "")
-    if run is None or not (folder / "manifest.parquet").is_file():
+    data = run and survey["datasets"].get(run.dataset)
+    if not data:
         return None
-    subjects = _training_subjects(folder, params.seed)
+    subjects = _training_subjects(data["images_of_subjects"], params.seed)
     if len(np.unique(subjects)) < params.recipes[run.recipe].identities:
         return None
     generated = params.generated.get(run.generated)  # an imported set is not among them
@@ -37,12 +36,11 @@ def schedule_table(root: Path, params: Params) -> pd.DataFrame | None:
     return pd.concat([_epochs(mode, subjects, k, params, run.recipe) for mode in MODES])
 
 
-def _training_subjects(folder: Path, seed: int) -> np.ndarray:
-    """Int64 [n], the subject of each training image of at most `SUBJECTS` subjects."""
-    manifest = load_manifest(folder)
-    codes = np.unique(manifest.loc[manifest["split"] == "train", "subject"], return_inverse=True)[1]
-    chosen = np.random.default_rng(seed_of("schedule", seed)).permutation(codes.max(initial=-1) + 1)[:SUBJECTS]
-    return codes[np.isin(codes, chosen)].astype(np.int64)
+def _training_subjects(images: list[int], seed: int) -> np.ndarray:
+    """Int64 [n], the subject of each training image of at most `SUBJECTS` subjects, by how many images each has."""
+    chosen = np.random.default_rng(seed_of("schedule", seed)).permutation(len(images))[:SUBJECTS]
+    codes = np.repeat(np.arange(len(images)), images)
+    return codes[np.isin(codes, chosen)]
 
 
 def _epochs(mode: str, subjects: np.ndarray, k: int, params: Params, model: str) -> pd.DataFrame:

@@ -62,8 +62,6 @@ SPEC = Spec(
     folder="timings",
     lines=lines,
     paper="CAL's on PRCC",
-    metrics=("row",),
-    scores=("top1",),
     notes=[
         "Table A5's top-1 without progressive learning is 64.0; Table A1's row 4 is 62.9. Here row 4 pairs "
         "each image with one of all K variants, while Table A5 concatenates them: two runs, two numbers.",

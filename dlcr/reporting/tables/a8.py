@@ -51,6 +51,5 @@ SPEC = Spec(
     keys="K, a whole number",
     headings={"k": "K"},
     base=lambda params: f"K = {reference_k(params)}",
-    metrics=("k",),
     notes=notes,
 )

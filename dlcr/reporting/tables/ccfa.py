@@ -66,7 +66,7 @@ def view(row: dict, mark: Mark) -> dict:
 
 def in_setting(result: Result | None, setting: str) -> dict:
     """An evaluation's means and deviations in one setting, their names headed by it; {} if it does not have it."""
-    if result is None or setting not in result.metrics["mean"]:
+    if result is None or setting not in result.scores["mean"]:
         return {}
     found = means(result, setting)
     return {f"{setting}_{name}": found[name] for name in found if name != "seeds"}
@@ -85,7 +85,6 @@ SPEC = Spec(
     columns=("group", "row", "what", "paper_sc_top1", *SAME_CLOTHES),
     base="phase I",
     paper="CCFA's on PRCC",
-    metrics=("row",),
     notes=[
         "Differences are to phase I, which augments nothing. As in the slides, phase I and the whole model stand in "
         "several groups."

@@ -1,4 +1,4 @@
-"""Ranks 1, 5 and 10 of every evaluation's first training seed (percent): evaluation, dataset, kind, rank1 to rank10."""
+"""Ranks 1, 5 and 10 of every evaluation (percent, means over the seeds): evaluation, dataset, kind, rank1 to rank10."""
 
 import pandas as pd
 
@@ -34,7 +34,6 @@ SPEC = Spec(
     view=view,
     shown=HEADINGS,
     notes=[
-        "The share of queries, in percent, whose person is among the first gallery images. Of the first training seed, "
-        "the only one whose rankings are kept: rank 1 is that seed's top-1, other tables show the mean over seeds."
+        "The share of queries, in percent, whose person is among the first gallery images; mean over training seeds."
     ],
 )

@@ -16,6 +16,5 @@ SPEC = Spec(
     lines=lines,
     headings={"row": "Guidance"},
     base="without",
-    metrics=("row",),
     notes=["The paper gives no table: guidance gains 1 to 2 % on PRCC and CCVID in some cases."],
 )

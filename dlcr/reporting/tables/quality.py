@@ -7,33 +7,27 @@ value that one variant in a hundred does not reach (`<measure>_1`) and the media
 import numpy as np
 import pandas as pd
 
-from dlcr.data.shards import MEASURES
 from dlcr.reporting.cells import NONE
 from dlcr.reporting.formats import is_gap, number
 from dlcr.reporting.parts import Cell, Mark
+from dlcr.reporting.survey import QUALITY
 from dlcr.reporting.tables.specs import Sources, Spec
 
-QUALITY = (*MEASURES, "alignment")
 COUNTS = {"variants": "Variants", "not_made": "Not made", "dropped": "Dropped by the gate"}
 HEADINGS = {measure: f"{measure}: 1st percentile, median" for measure in QUALITY}
 
 
 def numbers(sources: Sources) -> pd.DataFrame:
-    rows = []
-    for name, generated in sources.sets.items():
-        table = generated.table()
-        reasons = table.loc[table["skipped"] != "", "skipped"].map(lambda text: " ".join(text.split()[:2]))
-        dropped = int(reasons.str.startswith("quality:").sum())
-        counts = reasons.value_counts().sort_index()
-        row = {"set": name, "variants": len(table), "not_made": len(reasons) - dropped, "dropped": dropped}
-        row["reasons"] = ", ".join(f"{reason} {count}" for reason, count in counts.items())
-        for measure in QUALITY:
-            values = table[measure].dropna()
-            row[f"{measure}_1"] = values.quantile(0.01) if len(values) else np.nan
-            row[f"{measure}_50"] = values.median() if len(values) else np.nan
-        rows.append(row)
-    columns = ["set", "variants", "not_made", "dropped", "reasons"]
-    return pd.DataFrame(rows, columns=columns + [f"{measure}_{end}" for measure in QUALITY for end in (1, 50)])
+    measures = [f"{measure}_{end}" for measure in QUALITY for end in (1, 50)]
+    found = sources.survey["sets"]
+    rows = [
+        {"set": name, **{key: found[name][key] for key in COUNTS}}
+        | {"reasons": ", ".join(f"{reason} {count}" for reason, count in found[name]["reasons"].items())}
+        | {key: found[name].get(key, np.nan) for key in measures}
+        for name in (*sources.params.generated, *sources.params.imported)
+        if name in found
+    ]
+    return pd.DataFrame(rows, columns=["set", *COUNTS, "reasons", *measures])
 
 
 def view(row: dict, mark: Mark) -> dict:

@@ -18,7 +18,7 @@ def numbers(sources: Sources) -> pd.DataFrame:
         {"evaluation": name, "setting": setting} | means(result, setting)
         for name, result in sources.results.items()
         for setting in SETTINGS
-        if result and setting in result.metrics["mean"]
+        if result and setting in result.scores["mean"]
     ]
     return pd.DataFrame(rows, columns=["evaluation", "setting", "seeds", *SCORES])
 
@@ -36,7 +36,5 @@ SPEC = Spec(
     view=view,
     shown=HEADINGS,
     group="Everything",
-    metrics=("evaluation", "setting"),
-    scores=SCORES,
     notes=["Top-1 and mAP in percent; ± is the standard deviation over training seeds."],
 )

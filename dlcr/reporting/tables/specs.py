@@ -2,33 +2,30 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 import pandas as pd
 
-from dlcr.data import Generated
 from dlcr.data.readers import find_reader
 from dlcr.params import Params
 from dlcr.reporting.cells import setting_name, view_compared
-from dlcr.reporting.measured import ENDS, MEASURES, Compare, Ranked, joined
+from dlcr.reporting.measured import MEASURES, Compare, Ranked, joined
 from dlcr.reporting.paper import paper_table
 from dlcr.reporting.parts import Mark, Table
 from dlcr.reporting.results import Result
 
 Results = Mapping[str, Result | None]
-SCORES = tuple(f"{measure}{end}" for measure in MEASURES for end in ENDS if not end.startswith("_difference_"))
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What the tables are made of: the profile, its evaluations by name, times, and the generated sets there are."""
+    """What the tables are made of: the profile, its evaluations by name, times, and what was made before training
+    (`dlcr.reporting.survey`)."""
 
-    root: Path
     params: Params
     results: Results
     timings: pd.DataFrame
-    sets: Mapping[str, Generated]
+    survey: Mapping[str, dict]
     compare: Compare
 
     @property
@@ -74,7 +71,6 @@ class Spec:
             intervals, and the differences to its base.
         view: a row of numbers as cells; `shown`: their headings, for a table that may be empty.
         paper: whose the paper's numbers are, if they are not of this run's dataset.
-        metrics: the columns that name a row in metrics.json; () if it is not there. scores: its columns there.
     """
 
     name: str
@@ -93,8 +89,6 @@ class Spec:
     shown: Sequence[str] | None = None
     paper: str = ""
     notes: Sequence[str] | Callable[[Params], Sequence[str]] = ()
-    metrics: Sequence[str] = ()
-    scores: Sequence[str] = SCORES
 
 
 def make_table(spec: Spec, sources: Sources) -> Table:

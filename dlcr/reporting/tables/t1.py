@@ -1,26 +1,16 @@
 """Table 1: the paper's datasets and this run's (`report.datasets`), a row each, and the total of generated images."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import pandas as pd
 
-from dlcr.data import load_manifest
 from dlcr.reporting.cells import NONE, counted, paper_number
 from dlcr.reporting.formats import GAP, is_gap
 from dlcr.reporting.paper import paper_table
 from dlcr.reporting.parts import Cell, Mark
+from dlcr.reporting.survey import COUNTS
 from dlcr.reporting.tables.specs import Sources, Spec, dataset_title
 
-COUNTS = {
-    "original_images": "training images",
-    "generated_images": "generated images",
-    "subjects": "training subjects",
-    "clothes": "training clothes",
-    "queries": "queries",
-    "gallery": "gallery images",
-}
-"""What is counted of a dataset of this run; subjects and clothes are those of training."""
 TOTAL = "Total"
 
 
@@ -31,25 +21,10 @@ def numbers(sources: Sources) -> pd.DataFrame:
             "data": dataset,
             "set": name,
             "private": dataset in params.private.datasets,
-            **_images(sources.root / "data" / dataset),
+            **sources.survey["datasets"].get(dataset, {}),
             **_generated(sources, dataset, name),
         }
     return beside_the_papers(counts)
-
-
-def _images(folder: Path) -> dict[str, int]:
-    """A dataset's images, subjects and clothes by `COUNTS`; {} if it has not been prepared."""
-    if not (folder / "manifest.parquet").is_file():
-        return {}
-    manifest = load_manifest(folder)
-    train, splits = manifest[manifest["split"] == "train"], manifest["split"].value_counts()
-    return {
-        "original_images": len(train),
-        "subjects": train["subject"].nunique(),
-        "clothes": train["clothes"].nunique(),
-        "queries": int(splits.get("query", 0)),
-        "gallery": int(splits.get("gallery", 0)),
-    }
 
 
 def _generated(sources: Sources, dataset: str, name: str) -> dict[str, int]:
@@ -60,9 +35,8 @@ def _generated(sources: Sources, dataset: str, name: str) -> dict[str, int]:
         raise ValueError(
             f"report.datasets.{dataset}: expected a set of that dataset, found {name!r}, which is of {of!r}"
         )
-    if name not in sources.sets:
-        return {}
-    return {"generated_images": int((sources.sets[name].table(["skipped"])["skipped"] == "").sum())}
+    made = sources.survey["sets"].get(name)
+    return {} if made is None else {"generated_images": made["generated_images"]}
 
 
 def beside_the_papers(counts: Mapping[str, Mapping[str, object]]) -> pd.DataFrame:

@@ -45,7 +45,6 @@ SPEC = Spec(
     keys="DATASET/METHOD",
     headings={"dataset": "Dataset", "method": "Method", "venue": "Venue", "source": "Paper's number"},
     base=BASE,
-    metrics=("dataset", "method"),
     notes=[
         "Cited: the paper took the number from the method's own publication. Cited only: this project has no such "
         "model. Rows of one dataset can be compared, those of different datasets cannot.",

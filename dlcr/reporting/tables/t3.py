@@ -55,6 +55,5 @@ SPEC = Spec(
     headings={"family": "Family", "model": "Model", "variant": "Variant"},
     base="the baseline",
     paper="on PRCC",
-    metrics=("model", "variant"),
     notes=notes,
 )

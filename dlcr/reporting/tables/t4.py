@@ -41,6 +41,5 @@ SPEC = Spec(
     keys="DATASET/MODEL",
     headings={"trained_on": "Trained on", "evaluated_on": "Evaluated on", "model": "Model"},
     base=BASE,
-    metrics=COLUMNS,
     notes=notes,
 )

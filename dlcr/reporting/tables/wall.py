@@ -28,7 +28,7 @@ def view(row: dict, mark: Mark) -> dict:
 
 SPEC = Spec(
     name="wall",
-    place=170,
+    place=180,
     title="What every stage took on this machine",
     folder="timings",
     numbers=numbers,
