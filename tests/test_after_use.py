@@ -19,10 +19,11 @@ def use(clone: Path) -> None:
     (clone / "params.yaml").write_text(edited)
     (clone / "profiles" / "mine.yaml").write_text(edited)
     reports = clone / "reports"
-    for path in [*reports.glob("tables/*"), reports / "claims.json", reports / "metrics.json"]:
+    for path in [*reports.glob("tables/*"), reports / "sets.json", *(clone / "evaluations").glob("*.json")]:
         path.write_text(re.sub(r"\d", "7", path.read_text()))
-    for path in (reports / "tables" / "t3.csv", reports / "index.html"):
-        path.unlink()
+    (reports / "tables" / "t3.csv").unlink()
+    (reports / "index.html").write_text("another run's")
+    shutil.rmtree(clone / "evaluations" / "progressive")
     shutil.rmtree(reports / "figures")
     (clone / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": {}}))
     (clone / "containers" / "images.yaml").write_text(f"vision: sha256:{32 * 'ab'}\nreid: null\nreport: null\n")
@@ -60,7 +61,7 @@ def test_a_clone_is_of_what_is_committed(used: Path, tmp_path: Path) -> None:
     other = make_clone(used, tmp_path / "other")
     assert (other / "dlcr" / "new.py").exists()
     assert (other / "params.yaml").read_bytes() == (other / "profiles" / "smoke.yaml").read_bytes()
-    for name in ("dvc.lock", "containers/images.yaml", "reports/tables/t3.csv", "reports/claims.json"):
+    for name in ("dvc.lock", "containers/images.yaml", "reports/tables/t3.csv", "evaluations/progressive/scores.json"):
         assert (other / name).read_text() == command(used, "git", "show", f"HEAD:{name}"), name
     assert not list(other.glob("generated/mine*"))
     assert command(other, "dvc", "remote", "list") == ""

@@ -48,8 +48,7 @@ def build(root: Path, params: Params, timings: pd.DataFrame) -> dict[str, bytes]
     report = params.report
     results, survey = load_results(root, params), load_survey(root)
     committed = came_with_repository(results)
-    made = make_tables(params, results, timings, survey)
-    found = {name: mark_committed(table, committed) for name, table in made.items()}
+    found = make_tables(params, results, timings, survey)
     rows = {key: results[row.evaluation] for key, row in report.tables.get("a1", {}).items()}
     shares = gain_shares(rows, report.bootstrap, seed_of("report", params.seed))
     histories, plan = load_histories(params, results), figures.schedule_table(params, survey)
@@ -59,7 +58,7 @@ def build(root: Path, params: Params, timings: pd.DataFrame) -> dict[str, bytes]
     found["provenance"] = _origins(origins)
     page = Page(
         params=params,
-        tables=found,
+        tables={name: mark_committed(table, committed) for name, table in found.items()},
         pictures=pictures,
         claims=verdicts,
         provenance=origins,
@@ -124,19 +123,9 @@ def came_with_repository(results: Mapping[str, Result | None]) -> set[str]:
 
 
 def mark_committed(table: Table, committed: set[str]) -> Table:
-    """The table with the numbers of these evaluations marked: in a note, behind each cell, and in the CSV file by a
-    column `committed`. Unchanged where it shows none of them."""
-    shown = table.view.map(lambda value: isinstance(value, Cell) and value.source in committed).to_numpy()
-    if not shown.any():
-        return table
-    note = f"{COMMITTED.strip()}: measured by the run that came with the repository, not by models of this workspace."
-    rows = shown.any(axis=1)
-    return replace(
-        table,
-        view=table.view.map(lambda value: _marked(value, committed)),
-        numbers=table.numbers.assign(committed=rows) if len(rows) == len(table.numbers) else table.numbers,
-        notes=[*table.notes, note],
-    )
+    """The table for the page, with the numbers of these evaluations marked. The files in Git have no such marks: they
+    are the same wherever evaluations are."""
+    return replace(table, view=table.view.map(lambda value: _marked(value, committed)))
 
 
 def _marked(value: object, committed: set[str]) -> object:
