@@ -38,9 +38,19 @@ def test_a_stage_depends_on_what_it_imports(stage: str, repository: Path) -> Non
 
 
 def test_private_stages_are_the_same_stages() -> None:
+    """Only where params.yaml lists their item is another place."""
     for name in OWN:
         if "foreach" in STAGES[name]:
             own, private = STAGES[name]["do"], STAGES[f"private-{name}"]["do"]
-            assert {key: own[key] for key in ("cmd", "deps", "params")} == {
-                key: private[key] for key in ("cmd", "deps", "params")
-            }
+            assert (own["cmd"], own["deps"]) == (private["cmd"], private["deps"])
+            section = STAGES[name]["foreach"].removeprefix("${").removesuffix("}")
+            item, private_item = f"{section}.${{key}}", f"private.{section}.${{key}}"
+            assert [private_item if param == item else param for param in own["params"]] == private["params"]
+
+
+def test_a_stage_reads_the_parameters_of_its_item() -> None:
+    """`parse` has none: all that it reads is the same for every dataset."""
+    for name, stage in STAGES.items():
+        if "foreach" in stage and not name.endswith("parse"):
+            section = stage["foreach"].removeprefix("${").removesuffix("}")
+            assert f"{section}.${{key}}" in stage["do"]["params"]

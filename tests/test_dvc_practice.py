@@ -86,23 +86,6 @@ def test_going_back_makes_nothing_again(clone: Path) -> None:
 
 
 @pytest.mark.usefixtures("back")
-def test_the_benchmark_measures_a_grid_with_nothing_to_do(clone: Path, tmp_path: Path) -> None:
-    """Its times are not tested; that it takes no grid with work left is."""
-    measure = ("python", "-m", "benchmarks.pipeline", "--rounds", "1", "--out", str(tmp_path / "pipeline.json"))
-    command(clone, *measure)
-    measured = json.loads((tmp_path / "pipeline.json").read_text())
-    assert [row["name"] for row in measured["rows"][::2]] == ["dvc repro, nothing to do", "dvc status, nothing to do"]
-    assert all(row["processor (s)"] > 0 and 0 < row["fastest (s)"] <= row["seconds"] for row in measured["rows"])
-    assert 0 < sum(measured["share of its time"].values()) < 1
-    params = (clone / "params.yaml").read_text()
-    (clone / "params.yaml").write_text(params.replace("seeds: [0]", "seeds: [1]"))
-    refused = start(clone, *measure)
-    assert "error: dvc status: expected a checkout where nothing is left to do" in refused.communicate()[0]
-    assert refused.returncode == 1
-    (clone / "params.yaml").write_text(params)
-
-
-@pytest.mark.usefixtures("back")
 def test_a_sweep_of_k_through_the_queue(repository: Path, clone: Path, tmp_path: Path) -> None:
     """Two experiments wait, a worker runs them away from the workspace, and one of them is applied to it.
 
