@@ -1,26 +1,28 @@
 """The README is true: its commands are run by tests or CI, its imports work, its table is the report's."""
 
 import importlib
-import json
 import re
+import shutil
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from clones import export
 from typer.testing import CliRunner
 
+from stages import report
+
 RUN_BY_CI = {"make test", "make demo", "make tables"}
 RUN_BY_PIPELINE_TESTS = {
-    "dvc repro",
-    "dvc exp run -S k=20",
+    "dvc repro $(dlcr targets a1)",
+    "dvc exp run -S k=20 $(dlcr targets a1)",
+    "python -m stages.report",  # test_the_committed_report_is_made_from_what_is_committed
     "dvc metrics diff",
     "dvc params diff",
     "dlcr claims",  # tests/test_cli.py
     "dlcr models pin",  # tests/test_pins.py
     "dlcr doctor",  # tests/test_doctor.py, tests/test_container_engines.py
     "dvc plots diff",
-    "dvc exp show --no-pager --drop '^(?!Experiment|k$|.*row[156].top1$)'",
+    "dvc exp show --no-pager --drop '^(?!Experiment|k$|evaluations/(baseline|progressive).json:)'",
     "dvc repro train@progressive",
     "dvc repro prepare@mine",
     "dlcr profile list",
@@ -72,7 +74,7 @@ def test_the_example_of_expansion_runs(repository: Path, monkeypatch: pytest.Mon
 @pytest.fixture(scope="module")
 def shipped(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The README and the results as they are committed: a user's run, `make demo` for one, writes others."""
-    return export(repository, tmp_path_factory.mktemp("shipped"), "README.md", "reports")
+    return export(repository, tmp_path_factory.mktemp("shipped"), "README.md", "evaluations", "reports", "docs")
 
 
 def test_links_and_pictures_exist(repository: Path, shipped: Path) -> None:
@@ -88,27 +90,43 @@ def test_results_are_those_of_the_report(shipped: Path) -> None:
     assert shown in (shipped / "reports" / "tables" / "a1.md").read_text()
 
 
+def test_the_committed_report_is_made_from_what_is_committed(
+    shipped: Path, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clone without data or models makes every committed table, figure and plot again, to the byte."""
+    shutil.copytree(shipped, tmp_path / "clone")
+    monkeypatch.chdir(tmp_path / "clone")
+    Path("params.yaml").write_bytes((repository / "profiles" / "minicc.yaml").read_bytes())
+    committed = {path: path.read_bytes() for path in sorted(Path("reports").rglob("*.*")) if path.is_file()}
+    assert len(committed) > 50
+    report.main()
+    again = {path: path.read_bytes() for path in committed if path.exists()}
+    assert [str(path) for path in committed if again.get(path) != committed[path]] == []
+    made = {path for kind in ("tables", "figures", "plots") for path in Path("reports", kind).rglob("*.*")}
+    assert made <= set(committed)
+
+
 def test_models_are_those_of_table_3(shipped: Path) -> None:
-    """The README's short table of models holds the numbers of reports/tables/t3.csv."""
+    """The README's short table of models holds the numbers of the last full run's Table 3."""
     lines = (shipped / "README.md").read_text().splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith("| | PCB |"))
     models = [cell.strip().split(" ")[0] for cell in lines[start].split("|")[2:-1]]
-    table = pd.read_csv(shipped / "reports/tables/t3.csv").set_index(["model", "variant"])
-    assert set(models) == set(table.index.get_level_values("model"))
+    full = (shipped / "docs/full-run.md").read_text().partition("\n## Table 3\n")[2].partition("\n## ")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in full.splitlines() if line.startswith("| ")]
+    top1, mean = (rows[0].index(f"This run {measure}") for measure in ("top-1", "mAP"))
+    table = {(row[1], row[2]): f"{row[top1].split()[0]} / {row[mean].split()[0]}" for row in rows[2:]}
+    assert set(models) == {model for model, _ in table}
     for line in lines[start + 2 : start + 5]:
         variant, *cells = [cell.strip() for cell in line.split("|")[1:-1]]
-        rows = [table.loc[(model, variant)] for model in models]
-        assert cells == [f"{row['top1']:.1f} / {row['map']:.1f}" for row in rows]
+        assert cells == [table[model, variant] for model in models]
 
 
-def test_claims_are_those_of_the_report(shipped: Path) -> None:
-    """The README's table of claims holds every effect, interval and verdict of reports/claims.json."""
-    text = (shipped / "README.md").read_text()
-    for claim in json.loads((shipped / "reports/claims.json").read_text())["claims"].values():
-        sign = "+" if claim["unit"].startswith("points") else ""
-        effect = f"{claim['effect']:{sign}.1f} {claim['unit']}"
-        effect += f" ({claim['low']:.1f} to {claim['high']:.1f})" if "low" in claim else ""
-        assert f"| {claim['statement']} | {effect} | {claim['outcome']} |" in text
+def test_claims_are_those_of_the_last_full_run(shipped: Path) -> None:
+    """The README's table of claims holds every effect, interval and verdict of it."""
+    text, full = (shipped / "README.md").read_text(), (shipped / "docs/full-run.md").read_text()
+    rows = re.findall(r"^\| .*(?:supported|contradicted|undecided) \|$", full, flags=re.MULTILINE)
+    assert len(rows) == 16
+    assert [row for row in rows if row not in text] == []
 
 
 def test_profiles_by_the_command_line(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
