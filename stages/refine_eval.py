@@ -13,6 +13,7 @@ this, but for private evaluations, which are in evaluations/private.
 
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from dlcr.faces import open_faces
 from dlcr.params import Evaluation, Params, evaluation_folder, load_params, lookup
 from dlcr.runtime import determinism, timing
 from dlcr.runtime.files import atomic_path, write_json
+from dlcr.runtime.jobs import run_jobs
 from dlcr.runtime.stage import run_stage
 
 app = typer.Typer(add_completion=False)
@@ -43,13 +45,12 @@ def main(name: str) -> None:
     params = load_params()
     evaluation = lookup(params.evaluations, "evaluations", name)
     determinism.set_up()
-    trial, cost = open_trial(params, evaluation), Cost()
-    run, folder = params.runs[evaluation.run], evaluation_folder(params, name)
+    run, folder, cost = params.runs[evaluation.run], evaluation_folder(params, name), Cost()
     headlines, written = {}, set()
     for part in params.recipes[run.recipe].ablations or [""]:
-        models = Path("runs", evaluation.run, part)
-        found = evaluate_seeds(models, run.own_code is not None, trial, cost)
-        headlines[part] = write(folder / part, found, mean_history(seed_folders(models).values()), written)
+        models = seed_folders(Path("runs", evaluation.run, part))
+        found = evaluate_seeds(name, models, cost)
+        headlines[part] = write(folder / part, found, mean_history(models.values()), written)
     write_json(folder.with_name(f"{name}.json"), headlines.get("", headlines))
     for path in folder.rglob("*"):  # of an earlier evaluation: DVC leaves it there
         if path.is_file() and path not in written:
@@ -78,17 +79,31 @@ def read_faces(path: Path, tracklets: Tracklets) -> Faces:
     return Faces(*open_faces(path, tracklets.frames).of(tracklets.rows["image_id"].tolist()))
 
 
-def evaluate_seeds(run: Path, own_code: bool, trial: Trial, cost: Cost) -> dict[int, Evaluated]:
-    """The models of all seeds of a run; `own_code`: the run names your own file for its model."""
+def evaluate_seeds(name: str, models: dict[int, Path], cost: Cost) -> dict[int, Evaluated]:
+    """What the models, by their seed, are worth in the evaluation NAME; several side by side where there are cores."""
+    workers = determinism.worker_count(len(models))
+    jobs = [(name, folder, number % workers == 0) for number, folder in enumerate(models.values())]
+    found = run_jobs(evaluate_seed, jobs, workers, lambda message: None)
+    for _, one in found:
+        for total, part in ((cost.features, one.features), (cost.refinement, one.refinement)):
+            total.items, total.seconds = total.items + part.items, total.seconds + part.seconds / workers
+    return {seed: evaluated for seed, (evaluated, _) in zip(models, found, strict=True)}
+
+
+def evaluate_seed(name: str, folder: Path, shown: bool, send: Callable[[object], None]) -> tuple[Evaluated, Cost]:
+    """What the model in a folder is worth in the evaluation NAME, and what that took. shown: with a progress bar, which
+    of several models side by side only one has."""
     import torch
 
     from dlcr.reid import load_model
 
+    determinism.set_up()
+    params, cost = load_params(), Cost()
+    evaluation = lookup(params.evaluations, "evaluations", name)
+    model = load_model(folder, params.runs[evaluation.run].own_code is not None)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return {
-        seed: evaluate_model(load_model(folder, own_code).to(device), trial, cost, str(folder))
-        for seed, folder in seed_folders(run).items()
-    }
+    trial = open_trial(params, evaluation)
+    return evaluate_model(model.to(device), trial, cost, str(folder) if shown else None), cost
 
 
 def seed_folders(run: Path) -> dict[int, Path]:

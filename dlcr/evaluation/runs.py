@@ -111,8 +111,8 @@ class Ranked:
     refined: Refined | None = None
 
 
-def evaluate_model(model: torch.nn.Module, trial: Trial, cost: Cost, desc: str) -> Evaluated:
-    """Scores of a model in every setting that the dataset allows; `desc` names the progress bar.
+def evaluate_model(model: torch.nn.Module, trial: Trial, cost: Cost, desc: str | None) -> Evaluated:
+    """Scores of a model in every setting that the dataset allows; `desc` names the progress bar, None: there is none.
 
     Settings are refined if all their queries have variants. Re-ranking and the single-shot protocol are of the first.
     """
@@ -120,7 +120,7 @@ def evaluate_model(model: torch.nn.Module, trial: Trial, cost: Cost, desc: str) 
     keys = tracklets.frames["image_id"].tolist()
     with cost.features.over(len(keys)):
         features = features_of(model, trial.images, keys, tracklets.number, desc)
-    variants = None if trial.variants is None else _variants(model, trial, features.shape[1], cost)
+    variants = None if trial.variants is None else _variants(model, trial, features.shape[1], cost, desc)
     scores: dict[str, Scores | SingleShot] = {}
     per_query, tables = [], {}
     side = Side(features, joint_labels(tracklets.rows), trial.faces)
@@ -172,12 +172,12 @@ def rank_within_geff(case: Comparison, variants: Variants | None, m: int, parame
     return Ranked(scores, similarity, refined=refined)
 
 
-def _variants(model: torch.nn.Module, trial: Trial, dims: int, cost: Cost) -> Variants:
+def _variants(model: torch.nn.Module, trial: Trial, dims: int, cost: Cost, desc: str | None) -> Variants:
     """Of queries in other clothes: those in the same ones have none."""
     rows = np.flatnonzero(trial.tracklets.rows["split"] == "query")
     keys, owners = variant_frames(trial.variants, trial.tracklets, rows)
     with cost.features.over(len(keys)):
-        return variant_features(model, trial.variants, keys, owners, rows, dims)
+        return variant_features(model, trial.variants, keys, owners, rows, dims, desc and str(trial.variants.folder))
 
 
 def _tables(case: Comparison, ranked: Ranked, trial: Trial) -> dict[str, pd.DataFrame]:

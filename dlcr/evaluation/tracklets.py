@@ -92,7 +92,7 @@ def tracklet_features(features: np.ndarray, tracklet: np.ndarray) -> np.ndarray:
 
 
 def features_of(
-    model: torch.nn.Module, images: Images | Generated, keys: list, tracklet: np.ndarray, desc: str
+    model: torch.nn.Module, images: Images | Generated, keys: list, tracklet: np.ndarray, desc: str | None
 ) -> np.ndarray:
     """Features float32 [T, D] of tracklets at the model's image size; `tracklet` int64 [N]: the one of each of `keys`.
 
@@ -137,12 +137,18 @@ def variant_frames(variants: Generated, tracklets: Tracklets, rows: np.ndarray) 
 
 
 def variant_features(
-    model: torch.nn.Module, variants: Generated, keys: list, owners: np.ndarray, rows: np.ndarray, dims: int
+    model: torch.nn.Module,
+    variants: Generated,
+    keys: list,
+    owners: np.ndarray,
+    rows: np.ndarray,
+    dims: int,
+    desc: str | None,
 ) -> Variants:
     """The features of `variant_frames` of some rows, by a model with `dims` features; zeros where all were skipped."""
     features = np.zeros((len(rows) * variants.variants, dims), dtype=np.float32)
     present = np.isin(np.arange(len(features)), owners)
     if keys:
         number = np.cumsum(present)[owners] - 1  # from 0, of those that exist
-        features[present] = features_of(model, variants, keys, number, str(variants.folder))
+        features[present] = features_of(model, variants, keys, number, desc)
     return Variants(rows, features.reshape(len(rows), -1, dims), present.reshape(len(rows), -1))

@@ -86,6 +86,7 @@ def publish(files: dict[str, bytes], folder: Path) -> Path:
         with atomic_path(folder / name) as part:
             part.write_bytes(content)
     for sub in FOLDERS:
+        (folder / sub).mkdir(parents=True, exist_ok=True)  # DVC expects its outputs, be there anything in them or not
         for path in sorted((folder / sub).rglob("*")):
             if path.is_file() and not path.name.startswith(".") and path.relative_to(folder).as_posix() not in files:
                 path.unlink()

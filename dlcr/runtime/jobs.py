@@ -28,7 +28,7 @@ def run_jobs(
     function: Callable[..., object], jobs: Sequence[tuple], workers: int, on_message: Callable[[object], None]
 ) -> list[object]:
     """Results of `function(*job, send)` for each job, at most `workers` at a time; 1 runs them in this
-    process.
+    process. Libraries have `determinism.thread_count()` threads in each.
 
     `send(message)` inside a job calls `on_message(message)` here. A job's ValueError or OSError is raised
     here as ValueError, another exception as RuntimeError with the job's trace; a killed process raises
@@ -43,7 +43,7 @@ def run_jobs(
         while waiting or running:
             while waiting and len(running) < workers:
                 index, job = waiting.pop(0)
-                place[_start(running, _job, function, job)] = index
+                place[_start(running, _job, function, job, threads=determinism.thread_count())] = index
             for pipe in wait(list(running)):
                 kind, value = _receive(pipe, running[pipe])
                 if kind == "error":
@@ -114,12 +114,12 @@ def _end(processes: Collection[SpawnProcess]) -> None:
         process.join()
 
 
-def _start(running: dict, target: Callable, *arguments: object, threads: int | None = None) -> Connection:
-    """A new process among those that run. threads: of all libraries in it; None: as here."""
+def _start(running: dict, target: Callable, *arguments: object, threads: int) -> Connection:
+    """A new process among those that run; threads: of all libraries in it."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=target, args=(*arguments, theirs), daemon=True)
-    with _environment({} if threads is None else dict.fromkeys(THREADS, str(threads))):
+    with _environment(dict.fromkeys(THREADS, str(threads))):
         process.start()
     theirs.close()  # so that the end of the process ends the pipe
     running[ours] = process

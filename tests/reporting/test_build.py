@@ -12,7 +12,7 @@ from made_up import make_pipeline
 
 from dlcr.params import Params, load_params
 from dlcr.reporting import scores
-from dlcr.reporting.build import build, load_histories, publish
+from dlcr.reporting.build import FOLDERS, build, load_histories, publish
 from dlcr.reporting.formats import rounded
 from dlcr.reporting.results import load_results
 from dlcr.reporting.survey import survey
@@ -178,4 +178,5 @@ def test_publish_leaves_no_older_files(tmp_path: Path) -> None:
     page = publish({"tables/b.csv": b"1", "index.html": b"4"}, tmp_path)
     left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     assert left == {"tables/b.csv", "index.html", "figures/.gitignore"}
+    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == set(FOLDERS)
     assert page.read_bytes() == b"4"

@@ -19,6 +19,7 @@ from dlcr.faces import face_schema, write_faces
 from dlcr.reid import build_model
 from dlcr.reporting.rankings import load_votes
 from dlcr.reporting.results import load_result
+from dlcr.runtime import determinism
 from stages import refine_eval
 
 SUBJECTS, VARIANTS, SIZE = 4, 2, (32, 16)
@@ -258,6 +259,25 @@ def test_the_same_bytes_twice_and_times_outside_the_outputs(evaluated, project):
     times = json.loads((project / ".dlcr/timings/refine-eval@progressive.json").read_text())
     assert times["images"] == 2 * (36 + 23)  # of 24 variants one was skipped
     assert times["images_per_second"] > 0
+
+
+def test_seeds_side_by_side_are_the_same_bytes(evaluated, monkeypatch):
+    before = {path.name: path.read_bytes() for path in evaluated.iterdir()}
+    shutil.rmtree(evaluated)
+    monkeypatch.setenv("DLCR_WORKERS", "2")
+    monkeypatch.setattr(determinism, "core_count", lambda: 2)
+    refine_eval.main("progressive")
+    assert {path.name: path.read_bytes() for path in evaluated.iterdir()} == before
+
+
+def test_files_of_an_earlier_evaluation_do_not_stay(evaluated):
+    """DVC does not remove them, as they are in Git."""
+    (evaluated / "no-sta").mkdir()
+    for path in (evaluated / "no-sta/scores.json", evaluated / "older.parquet"):
+        path.touch()
+    before = {path.name for path in evaluated.iterdir()} - {"no-sta", "older.parquet"}
+    refine_eval.main("progressive")
+    assert {path.name for path in evaluated.rglob("*") if path.is_file()} == before
 
 
 def relabel(project, **columns):
