@@ -173,7 +173,6 @@ def test_numbers_that_came_with_the_repository_are_marked_beside_those_made_here
 
 def test_publish_leaves_no_older_files(tmp_path: Path) -> None:
     publish({"tables/a.csv": b"1", "plots/training/x.csv": b"2", "index.html": b"3"}, tmp_path)
-    (tmp_path / "figures").mkdir()
     (tmp_path / "figures" / ".gitignore").write_text("/x")
     page = publish({"tables/b.csv": b"1", "index.html": b"4"}, tmp_path)
     left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
