@@ -30,6 +30,7 @@ STAGES = (
     ("inpaint", "inpainting", "generated/inpainting"),
     ("inpaint", "oracle", "generated/oracle"),
     ("train", "paired", "runs/paired"),
+    ("refine_eval", "paired", "evaluations/paired"),
 )
 
 
@@ -47,7 +48,8 @@ def parameters(scale: float) -> dict:
     """Profile minicc, smaller."""
     params = yaml.safe_load((ROOT / "profiles/minicc.yaml").read_text(encoding="utf-8"))
     subjects = max(6, round(scale * SUBJECTS))
-    params["minicc"] |= {"train_subjects": subjects, "val_subjects": 1, "test_subjects": 1}
+    params["minicc"] |= {"train_subjects": subjects, "val_subjects": 1, "test_subjects": 4 * subjects}
+    params["evaluations"]["paired"]["queries"] = "none"
     params["k"] = max(2, round(scale * VARIANTS))
     params["recipes"]["cal-mini"] |= {"epochs": max(1, round(scale * EPOCHS)), "milestones": []}
     return params

@@ -72,7 +72,7 @@ def extract_tracklet_features(
     size: tuple[int, int],
     batch: int = 64,
     device: str | torch.device | None = None,
-    desc: str | None = "features",
+    desc: str = "features",
 ) -> np.ndarray:
     """Features float32 [T, D] of T tracklets by a model of clips: rows of length 1.
 
