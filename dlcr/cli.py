@@ -7,6 +7,7 @@ dlcr profile diff
 dlcr models pin
 dlcr import-released DIR --dataset prcc
 dlcr claims
+dlcr compare
 dlcr targets a1
 dlcr --version
 dlcr --install-completion
@@ -168,6 +169,28 @@ def check_claims(
     else:
         typer.echo(claims.table(found) if as_markdown else claims.render(found))
     raise typer.Exit(claims.exit_code(found, strict))
+
+
+@app.command()
+def compare(
+    here: Annotated[str, typer.Argument(metavar="[A]", help="A folder, git revision or DVC experiment.")] = ".",
+    there: Annotated[str, typer.Argument(metavar="[B]", help="What A is compared with.")] = "HEAD",
+    as_json: Annotated[bool, typer.Option("--json", help="Print plain data instead of text.")] = False,
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print a table of Markdown instead.")] = False,
+) -> None:
+    """Compare the evaluations of A with those of B: without arguments what was run here with what is committed.
+
+    The exit code says if a row differs (docs/claims.md).
+    """
+    from dlcr.reporting import comparison  # loads pandas
+
+    with comparison.opened(here) as one, comparison.opened(there) as other:
+        found = comparison.compare(one, other)
+    if as_json:
+        typer.echo(json.dumps({"rows": comparison.records(found.rows), "stages": found.stages}, indent=2))
+    else:
+        typer.echo(comparison.table(found) if as_markdown else comparison.render(found), nl=False)
+    raise typer.Exit(comparison.exit_code(found))
 
 
 @app.command(context_settings={"ignore_unknown_options": True})

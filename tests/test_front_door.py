@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import tomllib
 from pathlib import Path
 
@@ -55,10 +56,10 @@ def test_ci_runs_what_must_pass_here(repository: Path, jobs: dict) -> None:
 
 
 def test_ci_shows_the_claims(jobs: dict) -> None:
-    options = [re.search(r"\.venv/bin/dlcr (claims \S+) >>", line) for line in commands(jobs["claims"])]
-    asked = [match[1].split() for match in options if match]
-    assert asked == [["claims", "--markdown"]]
-    assert CliRunner().invoke(app, [*asked[0], "--help"]).exit_code == 0
+    options = [re.search(r"\.venv/bin/dlcr (\w+ .*)>>", line) for line in commands(jobs["claims"])]
+    asked = [shlex.split(match[1]) for match in options if match]
+    assert asked == [["claims", "--markdown"], ["compare", "HEAD", "$BASE", "--markdown"]]
+    assert all(CliRunner().invoke(app, [*words, "--help"]).exit_code == 0 for words in asked)
 
 
 def test_actions_are_named_by_commits(jobs: dict) -> None:

@@ -67,7 +67,7 @@ def provenance(root: Path, params: Params, timings: pd.DataFrame) -> dict:
 
     Raises ValueError for a dvc.lock that is no mapping of stages.
     """
-    stages = {name: stage for name, stage in _read_lock(root / "dvc.lock").items() if not name.startswith(FROZEN)}
+    stages = {name: stage for name, stage in read_lock(root / "dvc.lock").items() if not name.startswith(FROZEN)}
     writers: dict[str, list[str]] = {}
     for name, stage in stages.items():
         for out in stage.get("outs", []):
@@ -220,7 +220,7 @@ def _md5(content: bytes) -> str:
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
-def _read_lock(source: Path) -> dict[str, dict]:
+def read_lock(source: Path) -> dict[str, dict]:
     """The stages of dvc.lock by name, {} if there is none."""
     if not source.is_file():
         return {}

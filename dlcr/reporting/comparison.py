@@ -1,0 +1,251 @@
+"""Two sets of evaluations of the same profile, row by row: does a run repeat another's numbers?
+
+    with opened(".") as here, opened("HEAD") as there:
+        found = compare(here, there)
+    print(render(found))
+    exit_code(found)
+
+A side is a folder, a git revision or the name of an experiment of DVC; of the latter two evaluations/, params.yaml and
+dvc.lock are read. A row is an evaluation and one of its rankings. What lies in a folder counts only where its models
+are there too: else it came with the repository, and nothing was repeated.
+"""
+
+import io
+import subprocess
+import tarfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal
+
+import pandas as pd
+
+from dlcr.evaluation.runs import KINDS
+from dlcr.evaluation.statistics import Difference, paired_difference
+from dlcr.params import load_params
+from dlcr.reporting.claims import ALPHA, holm
+from dlcr.reporting.formats import interval, is_gap, markdown, number, signed
+from dlcr.reporting.measured import MEASURES
+from dlcr.reporting.provenance import folder_md5, read_lock
+from dlcr.reporting.results import Result, aligned, load_results, per_query
+from dlcr.runtime.seeds import seed_of
+
+DIFFERS = 3
+"""Exit code where a row differs, apart from those of bad input (1) and of a wrong command line (2)."""
+READ = ("evaluations", "params.yaml", "dvc.lock")
+TITLES = {"top1": "top-1", "map": "mAP"}
+Verdict = Literal["same", "agrees", "differs", "not run", "not run there"]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a comparison: a folder with evaluations/ and what says which there are. snapshot: of git, which holds
+    no models, so that everything in it counts."""
+
+    folder: Path
+    snapshot: bool
+
+
+@dataclass(frozen=True)
+class Row:
+    """An evaluation's ranking on both sides, in percent, NaN where there is none.
+
+    here, there: by measure. differences: by measure that of here - there over the queries. verdict: `same` bytes;
+    `differs` where a difference is beyond chance, of the queries and of so many rows (Holm, 5 %), else `agrees`.
+    """
+
+    evaluation: str
+    kind: str
+    here: dict[str, float]
+    there: dict[str, float]
+    differences: dict[str, Difference]
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Rows, and the stages of DVC by what became of their outputs: same bytes, other bytes, not run."""
+
+    rows: list[Row]
+    stages: dict[str, list[str]]
+
+
+@contextmanager
+def opened(name: str, root: Path = Path()) -> Iterator[Side]:
+    """A side by its name: a folder, or a git revision or an experiment of the repository in `root`.
+
+    Raises ValueError for what is none of these, or holds no evaluations.
+    """
+    folder = root / name
+    if folder.is_dir():
+        if not (folder / "evaluations").is_dir():
+            raise ValueError(f"{name}: this folder has no evaluations/")
+        yield Side(folder, False)
+        return
+    commit = _commit(root, name)
+    if commit is None:
+        raise ValueError(f"{name}: neither a folder nor a git revision nor an experiment of DVC")
+    listed = _git(root, "ls-tree", "--name-only", commit, *READ).decode().split()
+    if "evaluations" not in listed:
+        raise ValueError(f"{name}: this revision has no evaluations/")
+    packed = _git(root, "archive", commit, *listed)
+    with TemporaryDirectory() as unpacked, tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        archive.extractall(unpacked, filter="data")
+        yield Side(Path(unpacked), True)
+
+
+def compare(here: Side, there: Side) -> Comparison:
+    """Every ranking that one of the sides has, in the order of the first one's params.yaml, and DVC's stages.
+
+    Raises ValueError where a side's params.yaml or evaluations are damaged, or the queries are not the same.
+    """
+    params = load_params(here.folder / "params.yaml")
+    sides = [load_results(side.folder, load_params(side.folder / "params.yaml")) for side in (here, there)]
+    counted = [_counted(side, results) for side, results in zip((here, there), sides, strict=True)]
+    seed = seed_of("report", params.seed)
+    rows = []
+    for place in dict.fromkeys([*counted[0], *counted[1]]):
+        a, b = (found.get(place) for found in counted)
+        rows += [_row(place, kind, a, b, params.report.bootstrap, seed) for kind in _kinds(a, b)]
+    return Comparison(_judged(rows), _stages(here, there))
+
+
+def render(found: Comparison) -> str:
+    """The comparison as text for a terminal: rows that were run on both sides, then counts."""
+    return _table(found).to_string(index=False) + "\n\n" + "\n".join(_counts(found)) + "\n"
+
+
+def table(found: Comparison) -> str:
+    """The same as Markdown."""
+    return markdown(_table(found), _counts(found)).decode()
+
+
+def exit_code(found: Comparison) -> int:
+    """DIFFERS if a row does, else 0."""
+    return DIFFERS if any(row.verdict == "differs" for row in found.rows) else 0
+
+
+def records(found: Sequence[Row]) -> list[dict]:
+    """Rows as plain data for JSON: None where there is no number."""
+    return [
+        {
+            "evaluation": row.evaluation,
+            "kind": row.kind,
+            "verdict": row.verdict,
+            **{
+                measure: {
+                    "here": _plain(row.here[measure]),
+                    "there": _plain(row.there[measure]),
+                    "difference": asdict(row.differences[measure]) if row.differences else None,
+                }
+                for measure in MEASURES
+            },
+        }
+        for row in found
+    ]
+
+
+def _plain(value: float) -> float | None:
+    return None if is_gap(value) else value
+
+
+def _counted(side: Side, results: dict[str, Result | None]) -> dict[str, Result]:
+    """The evaluations that were run on a side. A folder without any models is taken as a snapshot is."""
+    there = {place: result for place, result in results.items() if result is not None}
+    everything = side.snapshot or not any(result.here for result in there.values())
+    return {place: result for place, result in there.items() if everything or result.here}
+
+
+def _kinds(*results: Result | None) -> list[str]:
+    found = {kind for result in results if result for kind in result.queries["kind"].unique()}
+    return [kind for kind in KINDS if kind in found]
+
+
+def _row(place: str, kind: str, a: Result | None, b: Result | None, bootstrap: int, seed: int) -> Row:
+    values = [_scores(result, kind) for result in (a, b)]
+    means = [{measure: float(found[measure].mean()) for measure in MEASURES} for found in values]
+    if a is None or b is None or values[0].empty or values[1].empty:
+        return Row(place, kind, *means, {}, "not run there" if a is not None else "not run")
+    try:
+        pairs = {measure: aligned(*(found[measure] for found in values)) for measure in MEASURES}
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from error
+    differences = {measure: paired_difference(*pair, bootstrap, seed) for measure, pair in pairs.items()}
+    return Row(place, kind, *means, differences, "same" if folder_md5(a.folder) == folder_md5(b.folder) else "agrees")
+
+
+def _judged(rows: list[Row]) -> list[Row]:
+    """The rows with their last verdict: chance has as many tries as there are differences."""
+    tests = [(place, found.p_value) for place, row in enumerate(rows) for found in row.differences.values()]
+    apart = {place for (place, _), p in zip(tests, holm([p for _, p in tests]), strict=True) if p < ALPHA}
+    return [replace(row, verdict="differs") if place in apart else row for place, row in enumerate(rows)]
+
+
+def _scores(result: Result | None, kind: str) -> pd.DataFrame:
+    """Scores by query, averaged over the seeds; no rows where there are none of this kind."""
+    if result is None or result.outcomes(kind).empty:
+        return pd.DataFrame(columns=MEASURES, dtype=float)
+    return per_query(result, kind)
+
+
+def _stages(here: Side, there: Side) -> dict[str, list[str]]:
+    """DVC's stages by what became of their outputs: those that both sides have in dvc.lock."""
+    locks = [read_lock(side.folder / "dvc.lock") for side in (here, there)]
+    found: dict[str, list[str]] = {"same bytes": [], "other bytes": [], "not run": []}
+    for name, stage in locks[0].items():
+        outs = [(out["path"], out.get("md5")) for out in stage.get("outs", [])]
+        models = [dep["path"] for dep in stage.get("deps", []) if dep["path"].startswith("runs/")]
+        made = models if name.removeprefix("private-").startswith("refine-eval@") else [path for path, _ in outs]
+        if name not in locks[1] or not (here.snapshot or all((here.folder / path).exists() for path in made)):
+            found["not run"].append(name)
+            continue
+        same = outs == [(out["path"], out.get("md5")) for out in locks[1][name].get("outs", [])]
+        found["same bytes" if same else "other bytes"].append(name)
+    return found
+
+
+def _table(found: Comparison) -> pd.DataFrame:
+    rows = []
+    for row in found.rows:
+        if not row.differences:
+            continue
+        shown = {"Evaluation": row.evaluation, "Ranking": row.kind}
+        for measure, title in TITLES.items():
+            apart = row.differences[measure]
+            shown[f"{title} here"] = number(row.here[measure])
+            shown[f"{title} there"] = number(row.there[measure])
+            shown[f"Difference in {title} (95 %)"] = f"{signed(apart.mean)} ({interval(apart.low, apart.high)})"
+        rows.append(shown | {"Verdict": row.verdict})
+    return pd.DataFrame(rows, columns=None if rows else ["Evaluation", "Ranking", "Verdict"])
+
+
+def _counts(found: Comparison) -> list[str]:
+    verdicts = Counter(row.verdict for row in found.rows)
+    rankings = ", ".join(f"{verdicts[verdict]} {verdict}" for verdict in Verdict.__args__ if verdicts[verdict])
+    stages = ", ".join(f"{len(names)} {state}" for state, names in found.stages.items() if names)
+    other = found.stages["other bytes"]
+    return [
+        f"Rankings: {rankings or 'none'}. Intervals resample the queries; seeds are averaged.",
+        f"Stages: {stages or 'none'}." + (f" Other bytes: {', '.join(other)}." if other else ""),
+    ]
+
+
+def _commit(root: Path, name: str) -> str | None:
+    """The commit of a revision or an experiment, None if there is none."""
+    experiments = _git(root, "for-each-ref", "--format=%(refname)", "refs/exps", check=False).decode().split()
+    for reference in (name, *(ref for ref in experiments if ref.rpartition("/")[2] == name)):
+        words = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{reference}^{{commit}}")
+        if found := _git(root, *words, check=False).decode().strip():
+            return found
+    return None
+
+
+def _git(root: Path, *words: str, check: bool = True) -> bytes:
+    try:
+        return subprocess.run(["git", *words], cwd=root, capture_output=True, check=check).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        said = getattr(error, "stderr", b"").decode(errors="replace").strip() or str(error)
+        raise ValueError(f"git {words[0]}: {said.splitlines()[0]}") from error
