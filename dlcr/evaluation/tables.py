@@ -68,7 +68,7 @@ def rankings_table(case: Comparison, test: pd.DataFrame, refined: Refined | None
 def votes_table(case: Comparison, test: pd.DataFrame, voters: Voters) -> pd.DataFrame:
     """Who votes in refinement: one row per query, variant (-1: the query) and rank (from 1).
 
-    Columns query and gallery (image IDs), variant, rank, subject (the gallery image's), similarity (cosine, float32).
+    Columns query and gallery (image IDs), variant, rank, subject (the gallery image's), similarity (cosine, float16).
     What each adds follows from these: `dlcr.reporting.rankings.load_votes`.
     """
     query, source, rank = np.nonzero(voters.similarities > -np.inf)
@@ -81,7 +81,7 @@ def votes_table(case: Comparison, test: pd.DataFrame, voters: Voters) -> pd.Data
             "rank": (rank + 1).astype(np.int16),
             "gallery": gallery["image_id"].to_numpy(),
             "subject": gallery["subject"].to_numpy(),
-            "similarity": voters.similarities[query, source, rank].astype(np.float32),
+            "similarity": voters.similarities[query, source, rank].astype(np.float16),
         }
     )
 
