@@ -155,13 +155,14 @@ def _note(stage: Stage, stages: Sequence[Stage], drawn: Sequence[Arrow]) -> list
 
 
 def _path(start: dict, end: dict) -> str:
-    """An arrow between two boxes: along the row of its start into a later one, from above into an earlier one."""
+    """An arrow between two boxes: along the row of its start into a later one, over the tops into an earlier one."""
     y, to = start["y"] + HEAD // 2, end["y"] + HEAD // 2
     if end["x"] > start["x"]:
         turn = end["x"] - GAP
         return f"M{start['x'] + BOX} {y}H{turn}C{turn + GAP // 2} {y} {turn + GAP // 2} {to} {end['x'] - 3} {to}"
-    x = end["x"] + BOX // 2
-    return f"M{start['x']} {y - 10}H{x + 12}Q{x} {y - 10} {x} {y + 2}V{end['y'] - 3}"
+    x, back, top = start["x"] + BOX // 2, end["x"] + BOX // 2, min(start["y"], end["y"]) - 14
+    over = f"V{top + 8}Q{x} {top} {x - 8} {top}H{back + 8}Q{back} {top} {back} {top + 8}"
+    return f"M{x} {start['y']}{over}V{end['y'] - 3}"
 
 
 if __name__ == "__main__":
