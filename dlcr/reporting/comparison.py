@@ -28,8 +28,8 @@ from dlcr.evaluation.statistics import Difference, paired_difference
 from dlcr.params import load_params
 from dlcr.reporting.claims import ALPHA, holm
 from dlcr.reporting.formats import interval, is_gap, markdown, number, signed
+from dlcr.reporting.lineage import folder_md5, read_lock
 from dlcr.reporting.measured import MEASURES
-from dlcr.reporting.provenance import folder_md5, read_lock
 from dlcr.reporting.results import Result, aligned, load_results, per_query
 from dlcr.runtime.seeds import seed_of
 

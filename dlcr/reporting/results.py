@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from dlcr.params import Params, evaluation_folder, evaluation_places
+from dlcr.reporting.lineage import lineages
 
 QUERY_COLUMNS = ["seed", "setting", "kind", "image_id", "subject", "rank", "ap"]
 
@@ -57,9 +58,15 @@ def load_result(folder: Path, name: str | None = None, here: bool = True) -> Res
 
 
 def load_results(root: Path, params: Params) -> dict[str, Result | None]:
-    """Every evaluation of the profile by its place, NAME or NAME/ABLATION; None for what was not run."""
+    """Every evaluation of the profile by its place, NAME or NAME/ABLATION; None for what was not run.
+
+    Nor is what another profile made, or what was made before params.yaml was edited (`dlcr.reporting.lineage`).
+    """
+    made = lineages(root, params)
     return {
-        place: load_result(root / evaluation_folder(params, place), place, (root / "runs" / item.run).is_dir())
+        place: None
+        if made[place.partition("/")[0]].others
+        else load_result(root / evaluation_folder(params, place), place, (root / "runs" / item.run).is_dir())
         for place, item in evaluation_places(params).items()
     }
 

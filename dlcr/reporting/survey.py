@@ -15,6 +15,7 @@ import pandas as pd
 from dlcr.data import load_manifest, open_generated
 from dlcr.data.shards import MEASURES
 from dlcr.params import Params
+from dlcr.reporting.lineage import other_keys
 
 COUNTS = {
     "original_images": "training images",
@@ -50,23 +51,26 @@ def survey(root: Path, params: Params) -> dict[str, dict]:
 
 
 def load_survey(root: Path) -> dict[str, dict]:
-    """reports/sets.json; empty where there is none. ValueError naming the file if it is damaged."""
+    """reports/sets.json; empty where there is none, or one of other parameters. ValueError naming the file if it is
+    damaged."""
     source = root / "reports" / "sets.json"
-    found = _load(source, {"datasets": {}, "sets": {}})
+    found = _load(root, source, {"datasets": {}, "sets": {}})
     if not {"datasets", "sets"} <= set(found):
         raise ValueError(f"{source}: expected the keys datasets and sets; `dvc repro --single-item survey` makes it")
     return found
 
 
 def load_scores(root: Path) -> dict[str, dict]:
-    """reports/stages.json, the scores of the stages (`dlcr.reporting.scores.stage_scores`); {} where there are none.
-    ValueError naming the file if it is damaged."""
-    return _load(root / "reports" / "stages.json", {})
+    """reports/stages.json, the scores of the stages (`dlcr.reporting.scores.stage_scores`); {} and ValueError as in
+    `load_survey`."""
+    return _load(root, root / "reports" / "stages.json", {})
 
 
-def _load(source: Path, absent: dict) -> dict:
+def _load(root: Path, source: Path, absent: dict) -> dict:
+    if not source.is_file() or other_keys(root, "survey"):
+        return absent
     try:
-        found = json.loads(source.read_text(encoding="utf-8")) if source.is_file() else absent
+        found = json.loads(source.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{source}: not readable as JSON: {error}") from error
     if not isinstance(found, dict):

@@ -13,7 +13,8 @@ from dvc_data.hashfile.hash_info import HashInfo
 from dvc_data.hashfile.tree import Tree
 
 from dlcr.params import Params, load_params
-from dlcr.reporting.provenance import folder_md5, provenance, provenance_rows
+from dlcr.reporting.lineage import folder_md5
+from dlcr.reporting.provenance import provenance, provenance_rows
 
 NOTHING_TIMED = pd.DataFrame(columns=["stage", "name"])
 MACHINE = {"cpu": "CPU", "cores": 8, "threads": 2, "memory_gb": 16.0, "gpu": None, "python": "3.12", "torch": "2"}

@@ -1,0 +1,196 @@
+"""What evaluations were made from, as dvc.lock has it: the stages upstream of each, their parameters, data and code.
+
+    found = lineages(Path(), params)
+    found["progressive"].stale      # sentences, where something does not fit together
+
+A stage must have read what the stage before it wrote, all must have had the same parameters and code, those of
+params.yaml, and the evaluation's folder must still hold what DVC saw there. The small models come with the repository:
+they are known by their hashes, and nothing is sought behind them.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from dlcr.params import Params, evaluation_folder
+
+PRODUCED = ("data", "masks", "descriptions", "outfits", "discriminators", "generated", "faces", "runs")
+"""Folders whose entries are outputs of stages, but for `none` and imported sets."""
+CODE = ("dlcr", "stages", "containers")
+"""Folders of code; any other .py file is code too (your own model)."""
+FROZEN = "pretrain@"
+"""Stages that made the small models."""
+
+
+@dataclass
+class Lineage:
+    """What the stages behind an evaluation read and wrote; `gaps` and `stale` say what is wrong, in words.
+
+    others: the keys whose values in params.yaml are not those that it was made with.
+    """
+
+    scores: str = ""
+    stages: list[str] = field(default_factory=list)
+    parameters: dict = field(default_factory=dict)
+    images: dict = field(default_factory=dict)
+    data: dict[str, str] = field(default_factory=dict)
+    code: dict[str, str] = field(default_factory=dict)
+    gaps: list[str] = field(default_factory=list)
+    stale: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+
+
+def lineages(root: Path, params: Params) -> dict[str, Lineage]:
+    """The lineage of every evaluation, by its name in params.yaml.
+
+    root: the repository, with params.yaml, dvc.lock and evaluations/. Raises ValueError for a dvc.lock that is no
+    mapping of stages.
+    """
+    stages = {name: stage for name, stage in read_lock(root / "dvc.lock").items() if not name.startswith(FROZEN)}
+    writers: dict[str, list[str]] = {}
+    for name, stage in stages.items():
+        for out in stage.get("outs", []):
+            writers.setdefault(out["path"], []).append(name)
+    found = {name: _lineage(root, params, name, stages, writers) for name in params.evaluations}
+    content = _parameters(root)
+    for lineage in found.values():
+        lineage.others = _others(content, lineage.parameters)
+        if lineage.others:
+            lineage.stale.append(f"It was made with another {', '.join(lineage.others)} than params.yaml has.")
+    return found
+
+
+def other_keys(root: Path, stage: str) -> list[str]:
+    """The keys whose values in params.yaml are not those that dvc.lock has of a stage; none where it lacks the stage."""
+    kept = read_lock(root / "dvc.lock").get(stage, {}).get("params", {}).get("params.yaml", {})
+    return _others(_parameters(root), kept)
+
+
+def _parameters(root: Path) -> object:
+    """The content of params.yaml, None if there is none."""
+    source = root / "params.yaml"
+    return yaml.load(source.read_text(encoding="utf-8"), yaml.CSafeLoader) if source.is_file() else None
+
+
+def _others(content: object, kept: Mapping) -> list[str]:
+    return [key for key, value in kept.items() if content is not None and not _same(_value(content, key), value)]
+
+
+def _value(content: object, key: str) -> object:
+    """The value of a key as dvc.yaml writes it, `runs.baseline`; names may have dots. None if there is none."""
+    if not isinstance(content, Mapping):
+        return None
+    if key in content:
+        return content[key]
+    parts = key.split(".")
+    heads = (".".join(parts[:count]) for count in range(1, len(parts)))
+    return next((_value(content[head], key[len(head) + 1 :]) for head in heads if head in content), None)
+
+
+def _same(one: object, other: object) -> bool:
+    """Whether two values from YAML are equal: DVC writes 1.0e-07 as 1e-07, which is a text to some readers."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return one == other or (isinstance(one, float) and isinstance(other, str) and repr(one) == other)
+
+
+def _lineage(
+    root: Path, params: Params, name: str, stages: Mapping[str, dict], writers: Mapping[str, list[str]]
+) -> Lineage:
+    """All stages behind an evaluation, from its own upwards, each once."""
+    found = Lineage()
+    output = evaluation_folder(params, name).as_posix()
+    own = writers.get(output, [])
+    if not own:
+        found.gaps.append(f"dvc.lock has no stage for {output}.")
+        return found
+    waiting = [own[0]]
+    for out in stages[own[0]]["outs"]:
+        found.data[out["path"]] = out.get("md5", "")
+        if out["path"] != output:
+            continue
+        found.scores = out.get("md5", "")
+        if (root / output).is_dir() and folder_md5(root / output) != found.scores:
+            found.stale.append(f"{output} is not what {own[0]} wrote.")
+    while waiting:
+        stage = waiting.pop(0)
+        if stage in found.stages:
+            continue
+        found.stages.append(stage)
+        _keep_parameters(found, stage, stages[stage].get("params", {}))
+        for path, md5 in ((dep["path"], dep.get("md5", "")) for dep in stages[stage].get("deps", [])):
+            kind = "code" if path.split("/")[0] in CODE or path.endswith(".py") else "data"
+            _keep(found, getattr(found, kind), path, md5, stage)
+            if kind == "data":
+                waiting += _writer(found, params, stage, path, md5, stages, writers)
+    return found
+
+
+def _writer(
+    found: Lineage,
+    params: Params,
+    reader: str,
+    path: str,
+    md5: str,
+    stages: Mapping[str, dict],
+    writers: Mapping[str, list[str]],
+) -> list[str]:
+    """The stage that wrote what `reader` read, [] if none did. What does not fit together is noted."""
+    wrote = {
+        stage: out.get("md5", "")
+        for stage in writers.get(path, [])
+        for out in stages[stage]["outs"]
+        if out["path"] == path
+    }
+    # dvc.lock keeps stages of other profiles: the one whose output was read is meant
+    same = [stage for stage, written in wrote.items() if written == md5]
+    if wrote and not same:
+        found.stale.append(f"{reader} read another {path} than {next(iter(wrote))} wrote.")
+    folder, _, item = path.partition("/")
+    if not wrote and folder in PRODUCED and item != "none" and item not in params.imported:
+        found.gaps.append(f"dvc.lock has no stage for {path}.")
+    return (same or list(wrote))[:1]
+
+
+def _keep_parameters(found: Lineage, stage: str, files: Mapping[str, dict]) -> None:
+    for source, values in files.items():
+        target = found.images if source == "containers/images.yaml" else found.parameters
+        for key, value in values.items():
+            _keep(found, target, key, value, stage)
+
+
+def _keep(found: Lineage, kept: dict, key: str, value: object, stage: str) -> None:
+    """Note a value. If a stage nearer to the evaluation has another one, the chain is stale."""
+    if kept.setdefault(key, value) != value:
+        found.stale.append(f"{stage} had another {key} than a later stage.")
+
+
+def folder_md5(folder: Path) -> str:
+    """The hash by which DVC knows a folder's content, `<md5>.dir`: of the list of its files' hashes, sorted by path."""
+    paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    listing = [{"md5": _md5(paths[name].read_bytes()), "relpath": name} for name in sorted(paths)]
+    return _md5(json.dumps(listing, sort_keys=True).encode()) + ".dir"
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def read_lock(source: Path) -> dict[str, dict]:
+    """The stages of dvc.lock by name, {} if there is none."""
+    if not source.is_file():
+        return {}
+    try:
+        content = yaml.load(source.read_text(encoding="utf-8"), yaml.CSafeLoader)  # the plain loader takes seconds
+    except yaml.YAMLError as error:
+        raise ValueError(f"{source}: not YAML: {' '.join(str(error).split())}") from error
+    stages = content.get("stages") if isinstance(content, dict) else None
+    if not isinstance(stages, dict):
+        raise ValueError(f"{source}: expected a mapping with `stages`, as DVC writes it")
+    return stages

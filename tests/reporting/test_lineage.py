@@ -1,0 +1,105 @@
+"""What was made with other parameters than params.yaml has is no result of it: of another profile, or before an edit."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from made_up import make_data, make_evaluation
+
+from dlcr.params import load_params
+from dlcr.reporting.lineage import lineages, other_keys
+from dlcr.reporting.provenance import provenance
+from dlcr.reporting.results import load_results
+from dlcr.reporting.survey import load_scores, load_survey
+from dlcr.runtime.timing import load_all
+
+KEYS = ("k", "seeds", "minicc", "inpaint", "discriminate", "runs.progressive", "evaluations.progressive")
+
+
+@pytest.fixture
+def project(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """One evaluation and a survey, as DVC made them with profile minicc."""
+    shutil.copy(repository / "profiles" / "minicc.yaml", tmp_path / "params.yaml")
+    content = yaml.safe_load((tmp_path / "params.yaml").read_text())
+    manifest = make_data(tmp_path / "made", "minicc")
+    queries, gallery = (manifest[manifest["split"] == split] for split in ("query", "gallery"))
+    make_evaluation(tmp_path / "evaluations/progressive", queries["image_id"].tolist(), gallery, manifest, 0.5, [0, 1])
+    kept = {key: content[key] if key in content else content[key.split(".")[0]]["progressive"] for key in KEYS}
+    stages = {
+        "refine-eval@progressive": {
+            "deps": [{"path": "runs/progressive", "md5": "r"}],
+            "params": {"params.yaml": {key: kept[key] for key in KEYS if key.startswith("evaluations")}},
+            "outs": [{"path": "evaluations/progressive", "md5": "e"}],
+        },
+        "train@progressive": {
+            "params": {"params.yaml": {key: kept[key] for key in KEYS if not key.startswith("evaluations")}},
+            "outs": [{"path": "runs/progressive", "md5": "r"}],
+        },
+        "survey": {"params": {"params.yaml": {"minicc": kept["minicc"]}}, "outs": []},
+    }
+    text = yaml.safe_dump({"stages": stages})
+    assert "1.0e-07" in text
+    (tmp_path / "dvc.lock").write_text(text.replace("1.0e-07", "1e-07"))  # as DVC writes it
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports" / "sets.json").write_text(json.dumps({"datasets": {"minicc": {}}, "sets": {}}))
+    (tmp_path / "reports" / "stages.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def edit(project: Path, old: str, new: str) -> None:
+    text = (project / "params.yaml").read_text()
+    assert old in text
+    (project / "params.yaml").write_text(text.replace(old, new, 1))
+
+
+def test_what_params_yaml_says_is_a_result(project: Path) -> None:
+    params = load_params()
+    assert lineages(project, params)["progressive"].others == []
+    assert load_results(project, params)["progressive"] is not None
+    assert load_survey(project)["datasets"] == {"minicc": {}}
+    assert load_scores(project) == {}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ("\nk: 10\n", "\nk: 20\n", "k"),
+        ("seeds: [0, 1]", "seeds: [0]", "seeds"),
+        ("steps: 4\n", "steps: 5\n", "inpaint"),
+        ("weight_decay: 1.0e-7", "weight_decay: 1.0e-6", "discriminate"),
+        ("generated: inpainting, mode: progressive}", "generated: inpainting, mode: paired}", "runs.progressive"),
+        ("run: progressive, queries", "run: baseline, queries", "evaluations.progressive"),
+    ],
+)
+def test_an_edit_makes_it_another_ones(project: Path, old: str, new: str, key: str) -> None:
+    edit(project, old, new)
+    params = load_params()
+    assert load_results(project, params)["progressive"] is None
+    said = provenance(project, params, load_all())["evaluations"]["progressive"]["stale"]
+    assert f"It was made with another {key} than params.yaml has." in said
+
+
+def test_another_profiles_numbers_are_not_shown(project: Path, repository: Path) -> None:
+    for name in ("smoke", "prcc"):
+        shutil.copy(repository / "profiles" / f"{name}.yaml", project / "params.yaml")
+        assert load_results(project, load_params())["progressive"] is None
+        assert load_survey(project) == {"datasets": {}, "sets": {}}
+    assert other_keys(project, "survey") == ["minicc"]
+
+
+def test_what_dvc_did_not_run_is_taken_as_it_is(project: Path) -> None:
+    edit(project, "\nk: 10\n", "\nk: 20\n")
+    (project / "dvc.lock").unlink()
+    assert load_results(project, load_params())["progressive"] is not None
+
+
+def test_names_may_have_dots(project: Path) -> None:
+    lock = yaml.safe_load((project / "dvc.lock").read_text())
+    lock["stages"]["train@progressive"]["params"]["params.yaml"] = {"runs.a.b": {"mode": "none"}, "runs.gone": 1}
+    (project / "dvc.lock").write_text(yaml.safe_dump(lock))
+    params = load_params()
+    edit(project, "\nruns:\n", "\nruns:\n  a.b: {mode: none}\n")
+    assert lineages(project, params)["progressive"].others == ["runs.gone"]
