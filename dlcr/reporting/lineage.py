@@ -65,7 +65,7 @@ def lineages(root: Path, params: Params) -> dict[str, Lineage]:
 
 
 def other_keys(root: Path, stage: str) -> list[str]:
-    """The keys whose values in params.yaml are not those that dvc.lock has of a stage; none where it lacks the stage."""
+    """The keys whose values in params.yaml are not those of a stage in dvc.lock; none where it lacks it."""
     kept = read_lock(root / "dvc.lock").get(stage, {}).get("params", {}).get("params.yaml", {})
     return _others(_parameters(root), kept)
 

@@ -1,4 +1,4 @@
-"""What was made with other parameters than params.yaml has is no result of it: of another profile, or before an edit."""
+"""What was made with other values than params.yaml has is no result of it: of another profile, or before an edit."""
 
 import json
 import shutil
