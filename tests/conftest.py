@@ -11,6 +11,8 @@ os.environ["DLCR_THREADS"] = "1"
 os.environ["DLCR_WORKERS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["DVC_NO_ANALYTICS"] = "1"
+# Hundreds of processes run the code of a few clones: with this, each would compile it anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # Ray reads these once, when it is imported. With a token of our own nobody else on the network can use a test's
 # cluster, and Ray writes none into the user's home.
@@ -26,15 +28,17 @@ ROOT = Path(__file__).parents[1]
 
 sys.addaudithook(refuse)
 
-# Files that run the pipeline. The first two start first: one builds images, the other makes the clone that all copy;
-# the others come last.
-MAKES = ("test_container_engines.py", "test_pipeline.py")
-COPY = ("test_growth.py", "test_remotes.py", "test_dvc_practice.py")
+# Files that take minutes, in this order before all others: the first builds images, the second makes the clone that the
+# three after it copy. Short ones come last, so that no process is left with a long one when the others are done.
+LONG = (
+    *("test_container_engines.py", "test_pipeline.py", "test_growth.py", "test_remotes.py", "test_dvc_practice.py"),
+    *("test_rehearsal.py", "test_device.py"),
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """No process waits for the clone, nor is left with a long file when the others are done."""
-    items.sort(key=lambda item: (item.path.name in COPY) - (item.path.name in MAKES))
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
 
 
 @pytest.fixture(scope="session")

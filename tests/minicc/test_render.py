@@ -1,6 +1,7 @@
 """Pictures and label maps, and re-rendering in other clothes."""
 
 import dataclasses
+from functools import cache
 
 import numpy as np
 import pytest
@@ -79,6 +80,7 @@ def test_other_clothes_change_only_clothes(index, seed):
     assert np.array_equal(before.labels[~near], after.labels[~near])
 
 
+@cache
 def plain_scene():
     scene = next(s for s in map(pretrain_scene, range(100)) if s.domain == "minicc" and not s.view.occluder)
     return dataclasses.replace(scene, pose=dataclasses.replace(scene.pose, yaw=0.4))

@@ -206,7 +206,12 @@ def make_evaluation(
     """Every query is hit with probability `top1` (0.03 more when refined); rankings agree with the first
     seed's hits."""
     folder.mkdir(parents=True)
-    subjects = manifest.set_index("image_id")["subject"]
+    subjects = manifest.set_index("image_id")["subject"].to_dict()
+    owners = gallery["subject"]
+    images = {
+        subject: {correct: gallery.loc[(owners == subject) == correct, "image_id"].tolist() for correct in (True, False)}
+        for subject in {subjects[image_id] for image_id in ids}
+    }
     queries, rankings, metrics = [], [], {}
     for seed in seeds:
         # The same luck for every evaluation: differences are paired. A shift: both directions occur.
@@ -230,15 +235,14 @@ def make_evaluation(
                     }
                 )
                 if seed == seeds[0] and setting == "cc" and kind != "reranked":
-                    own = gallery["subject"] == subjects[image_id]
                     for rank in range(1, 11):
                         correct = bool(hit) if rank == 1 else rank % 3 == 0
-                        those = gallery.loc[own == correct, "image_id"]
+                        those = images[subjects[image_id]][correct]
                         rankings.append(
                             {
                                 "query": image_id,
                                 "rank": rank,
-                                "gallery": those.iloc[(rank if correct else rank * 5) // 3 % len(those)],
+                                "gallery": those[(rank if correct else rank * 5) // 3 % len(those)],
                                 "similarity": 1 - rank / 20,
                                 "correct": correct,
                                 "refined": kind == "refined",
