@@ -66,3 +66,15 @@ def test_what_libraries_read_when_they_are_imported_is_as_usual(folder: Path) ->
         words = [programs() / "python", "-m", "asks"]
         done = subprocess.run(words, cwd=folder, env=others | settings, capture_output=True, text=True, check=True)
         assert done.stdout.strip() == expected
+
+
+def test_modules_are_looked_for_where_the_caller_says(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """By PYTHONPATH, whatever the server's was; the folder itself comes first."""
+    (folder / "asks.py").write_text("import elsewhere, beside; print(elsewhere.__file__, beside.__file__)")
+    other = tmp_path_factory.mktemp("other")
+    for name in ("elsewhere.py", "beside.py"):
+        (other / name).touch()
+    words = [programs() / "python", "-m", "asks"]
+    environment = os.environ | HERE | {"PYTHONPATH": f"/nowhere:{other}"}
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(other / "elsewhere.py"), str(folder / "beside.py")]

@@ -33,6 +33,8 @@ IMPORTED = (
 """What the server imports. It never computes: threads would be lost in a fork."""
 SETTINGS = ("HF_", "TRANSFORMERS_", "OMP_", "MKL_", "PYTHON", "CUDA_", "LD_", "MPL", "LC_", "LANG", "TZ")
 """How variables begin that libraries read when they are imported: a caller with others starts programs as usual."""
+APPLIED = ("PYTHONPATH", "PYTHONUNBUFFERED")
+"""Of these, what a started program is given when it is forked."""
 QUIET = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error"}
 """What `stages` sets before all else, and so does this process once a test has imported a stage."""
 HERE = QUIET | {key: value for key, value in os.environ.items() if key.startswith(SETTINGS)}
@@ -41,7 +43,7 @@ HERE = QUIET | {key: value for key, value in os.environ.items() if key.startswit
 CLIENT = """#!{python} -IS
 import json, os, signal, socket, sys
 name, program = {name!r}, {program!r}
-settings = {{key: value for key, value in os.environ.items() if key.startswith({begin!r})}}
+settings = {{key: value for key, value in os.environ.items() if key.startswith({begin!r}) and key not in {applied!r}}}
 settings = {quiet!r} | settings
 if settings != {settings!r} or name == "python" and (sys.argv[1:2] != ["-m"] or len(sys.argv) < 3):
     os.execv(program, [program, *sys.argv[1:]])
@@ -75,7 +77,8 @@ def programs() -> Path:
     facts = {
         "python": sys.executable,
         "begin": SETTINGS,
-        "settings": HERE,
+        "applied": APPLIED,
+        "settings": {key: value for key, value in HERE.items() if key not in APPLIED},
         "quiet": QUIET,
         "address": str(folder / "socket"),
     }
@@ -165,10 +168,19 @@ def become(folder: str, environment: dict[str, str], streams: list[int]) -> None
         os.dup2(stream, number)
         os.close(stream)
     os.chdir(folder)
+    ours = set(search_path())
     os.environ.clear()
     os.environ.update(environment)
+    sys.path[1:] = [*search_path(), *(place for place in sys.path[1:] if place not in ours)]
+    if os.environ.get("PYTHONUNBUFFERED"):
+        sys.stdout.reconfigure(write_through=True)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+
+def search_path() -> list[str]:
+    """Where this process's variable PYTHONPATH has Python look for modules."""
+    return [str(Path(place).absolute()) for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place]
 
 
 def run(words: list[str]) -> NoReturn:

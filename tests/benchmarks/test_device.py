@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
+from warm import programs
 
 from dlcr.data import MASK_SCHEMA, encode_png, write_shard
 from dlcr.prompts.generation import SeededSampling
@@ -46,7 +47,7 @@ def run(repository: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedP
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU: nothing is pretended")
 def test_all_parts_run_at_tiny_sizes(run: Callable, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    done = run("--tiny", str(out))
+    done = run("--tiny", str(out), python=str(programs() / "python"))
     assert done.returncode == 0, done.stdout + done.stderr + (out / "log.txt").read_text()[-6000:]
     found = json.loads((out / "device.json").read_text())
     assert list(found["parts"]) == PARTS
