@@ -28,11 +28,11 @@ ROOT = Path(__file__).parents[1]
 
 sys.addaudithook(refuse)
 
-# Files that take minutes, in this order before all others: the first builds images, the second makes the clone that the
-# three after it copy. Short ones come last, so that no process is left with a long one when the others are done.
+# Files that take minutes, in this order before all others. The first builds images, the second makes the clone that the
+# last three copy; the two between are as long, so that no process waits for it.
 LONG = (
-    *("test_container_engines.py", "test_pipeline.py", "test_growth.py", "test_remotes.py", "test_dvc_practice.py"),
-    *("test_rehearsal.py", "test_device.py"),
+    *("test_container_engines.py", "test_pipeline.py", "test_rehearsal.py", "test_device.py"),
+    *("test_growth.py", "test_remotes.py", "test_dvc_practice.py"),
 )
 
 
