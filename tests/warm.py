@@ -33,8 +33,8 @@ IMPORTED = (
 """What the server imports. It never computes: threads would be lost in a fork."""
 SETTINGS = ("HF_", "TRANSFORMERS_", "OMP_", "MKL_", "PYTHON", "CUDA_", "LD_", "MPL", "LC_", "LANG", "TZ")
 """How variables begin that libraries read when they are imported: a caller with others starts programs as usual."""
-APPLIED = ("PYTHONPATH", "PYTHONUNBUFFERED")
-"""Of these, what a started program is given when it is forked."""
+APPLIED = ("PYTHON", "PYTHONPATH", "PYTHONUNBUFFERED")
+"""Of these, what no library reads, or a forked program is given nevertheless."""
 QUIET = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error"}
 """What `stages` sets before all else, and so does this process once a test has imported a stage."""
 HERE = QUIET | {key: value for key, value in os.environ.items() if key.startswith(SETTINGS)}

@@ -209,7 +209,9 @@ def make_evaluation(
     subjects = manifest.set_index("image_id")["subject"].to_dict()
     owners = gallery["subject"]
     images = {
-        subject: {correct: gallery.loc[(owners == subject) == correct, "image_id"].tolist() for correct in (True, False)}
+        subject: {
+            correct: gallery.loc[(owners == subject) == correct, "image_id"].tolist() for correct in (True, False)
+        }
         for subject in {subjects[image_id] for image_id in ids}
     }
     queries, rankings, metrics = [], [], {}
