@@ -102,8 +102,10 @@ def test_the_recipes_hold_after_make_demo(clones: tuple[Path, Path], repository:
     assert len(told["dvc metrics diff"].splitlines()) <= 60
     assert re.search(r"k +2 +3", told["dvc params diff"])
     shown = next(printed for line, printed in told.items() if line.startswith("dvc exp show"))
-    numbers = {line.split("|")[1].strip(): line.split("|")[2:-1] for line in shown.splitlines() if line.count("|") > 4}
-    assert len(numbers) > 2, shown
+    rows = {line.split()[0]: line.split()[1:] for line in shown.splitlines() if len(line.split()) > 2}
+    assert len(rows["Experiment"]) == 5, shown  # plain and refined top-1 of two evaluations, and k
+    assert (rows["workspace"][-1], rows["master"][-1]) == ("3", "2")
+    assert all(float(number) >= 0 for number in rows["workspace"])
 
 
 def test_a_model_of_ones_own_joins_the_grid(clone: Path, repository: Path) -> None:

@@ -22,7 +22,7 @@ RUN_BY_PIPELINE_TESTS = {
     "dlcr models pin",  # tests/test_pins.py
     "dlcr doctor",  # tests/test_doctor.py, tests/test_container_engines.py
     "dvc plots diff",
-    "dvc exp show --no-pager --drop '^(?!Experiment|k$|evaluations/(baseline|progressive).json:)'",
+    "dvc exp show --no-pager --drop '^(?!Experiment|k$|evaluations/(baseline|progressive).json:(refined.)?top1$)'",
     "dvc repro train@progressive",
     "dvc repro prepare@mine",
     "dlcr profile list",
