@@ -51,7 +51,8 @@ class Table:
 class Picture:
     """A figure: SVG file <folder>/<name>.svg, what it shows in words for those who do not see it, and its caption.
 
-    folder: `figures`, or `pictures` for what only the data and models themselves show, and Git does not keep.
+    folder: `figures`, or `pictures` for what shows single images, as pictures or by t-SNE, which differs between
+    processors; Git does not keep these.
     """
 
     name: str

@@ -40,7 +40,7 @@ def pictures(
     """Every figure that can be made, by name, in the paper's order.
 
     One whose inputs were not made is left out, and so is everything that shows single images, if one of
-    them may not be passed on (`sheets.private_item`). Those that evaluations do not hold have the folder `pictures`.
+    them may not be passed on (`sheets.private_item`). Those have the folder `pictures`.
 
     Args:
         root: the repository's root, in which data/, masks/, generated/ and runs/ lie.
@@ -81,10 +81,11 @@ def _of_images(root: Path, params: Params, results: Mapping[str, Result | None])
         ways(sheets.load_expansions(root, report.dataset, report.ways, minimum)),
         samples(sheets.load_samples(root, report.dataset, report.samples, minimum), report.samples),
         retrievals(sheets.load_retrievals(root, report.dataset, base, six), sheets.retrieval_counts(base, six)),
+        query_features(base, five, seed),
         activations(root, params, *names[:2]),
         training_features(root, params, names[0], seed),
     ]
-    return [picture and replace(picture, folder="pictures") for picture in shown] + [query_features(base, five, seed)]
+    return [picture and replace(picture, folder="pictures") for picture in shown]
 
 
 def _marked(picture: Picture, params: Params) -> Picture:
