@@ -30,10 +30,12 @@ FROZEN = "pretrain@"
 class Lineage:
     """What the stages behind an evaluation read and wrote; `gaps` and `stale` say what is wrong, in words.
 
-    others: the keys whose values in params.yaml are not those that it was made with.
+    changed: whether the evaluation's folder is not what DVC saw written, as after a run by hand. others: the keys whose
+    values in params.yaml are not those that it was made with; unknown, and so none, if it has changed.
     """
 
     scores: str = ""
+    changed: bool = False
     stages: list[str] = field(default_factory=list)
     parameters: dict = field(default_factory=dict)
     images: dict = field(default_factory=dict)
@@ -58,16 +60,20 @@ def lineages(root: Path, params: Params) -> dict[str, Lineage]:
     found = {name: _lineage(root, params, name, stages, writers) for name in params.evaluations}
     content = _parameters(root)
     for lineage in found.values():
-        lineage.others = _others(content, lineage.parameters)
+        lineage.others = [] if lineage.changed else _others(content, lineage.parameters)
         if lineage.others:
             lineage.stale.append(f"It was made with another {', '.join(lineage.others)} than params.yaml has.")
     return found
 
 
 def other_keys(root: Path, stage: str) -> list[str]:
-    """The keys whose values in params.yaml are not those of a stage in dvc.lock; none where it lacks it."""
-    kept = read_lock(root / "dvc.lock").get(stage, {}).get("params", {}).get("params.yaml", {})
-    return _others(_parameters(root), kept)
+    """The keys whose values in params.yaml are not those of a stage in dvc.lock; none where it lacks it, or where the
+    files that the stage writes are others now."""
+    entry = read_lock(root / "dvc.lock").get(stage, {})
+    written = {root / out["path"]: out.get("md5") for out in entry.get("outs", [])}
+    if any(not path.is_file() or _md5(path.read_bytes()) != md5 for path, md5 in written.items()):
+        return []
+    return _others(_parameters(root), entry.get("params", {}).get("params.yaml", {}))
 
 
 def _parameters(root: Path) -> object:
@@ -117,6 +123,7 @@ def _lineage(
             continue
         found.scores = out.get("md5", "")
         if (root / output).is_dir() and folder_md5(root / output) != found.scores:
+            found.changed = True
             found.stale.append(f"{output} is not what {own[0]} wrote.")
     while waiting:
         stage = waiting.pop(0)

@@ -1,5 +1,6 @@
 """What was made with other values than params.yaml has is no result of it: of another profile, or before an edit."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -9,7 +10,7 @@ import yaml
 from made_up import make_data, make_evaluation
 
 from dlcr.params import load_params
-from dlcr.reporting.lineage import lineages, other_keys
+from dlcr.reporting.lineage import folder_md5, lineages, other_keys
 from dlcr.reporting.provenance import provenance
 from dlcr.reporting.results import load_results
 from dlcr.reporting.survey import load_scores, load_survey
@@ -31,22 +32,29 @@ def project(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         "refine-eval@progressive": {
             "deps": [{"path": "runs/progressive", "md5": "r"}],
             "params": {"params.yaml": {key: kept[key] for key in KEYS if key.startswith("evaluations")}},
-            "outs": [{"path": "evaluations/progressive", "md5": "e"}],
+            "outs": [{"path": "evaluations/progressive", "md5": folder_md5(tmp_path / "evaluations/progressive")}],
         },
         "train@progressive": {
             "params": {"params.yaml": {key: kept[key] for key in KEYS if not key.startswith("evaluations")}},
             "outs": [{"path": "runs/progressive", "md5": "r"}],
         },
-        "survey": {"params": {"params.yaml": {"minicc": kept["minicc"]}}, "outs": []},
+        "survey": {"params": {"params.yaml": {"minicc": kept["minicc"]}}, "outs": surveyed(tmp_path)},
     }
     text = yaml.safe_dump({"stages": stages})
     assert "1.0e-07" in text
     (tmp_path / "dvc.lock").write_text(text.replace("1.0e-07", "1e-07"))  # as DVC writes it
-    (tmp_path / "reports").mkdir()
-    (tmp_path / "reports" / "sets.json").write_text(json.dumps({"datasets": {"minicc": {}}, "sets": {}}))
-    (tmp_path / "reports" / "stages.json").write_text("{}")
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def surveyed(root: Path) -> list[dict]:
+    """A survey, and how dvc.lock knows it."""
+    (root / "reports").mkdir()
+    contents = {"sets": {"datasets": {"minicc": {}}, "sets": {}}, "stages": {}}
+    for name, content in contents.items():
+        (root / "reports" / f"{name}.json").write_text(json.dumps(content))
+    paths = [f"reports/{name}.json" for name in contents]
+    return [{"path": path, "md5": hashlib.md5((root / path).read_bytes()).hexdigest()} for path in paths]
 
 
 def edit(project: Path, old: str, new: str) -> None:
@@ -94,6 +102,15 @@ def test_what_dvc_did_not_run_is_taken_as_it_is(project: Path) -> None:
     edit(project, "\nk: 10\n", "\nk: 20\n")
     (project / "dvc.lock").unlink()
     assert load_results(project, load_params())["progressive"] is not None
+
+
+def test_nor_is_it_where_a_run_by_hand_came_after_dvc(project: Path, repository: Path) -> None:
+    shutil.copy(repository / "profiles" / "prcc.yaml", project / "params.yaml")
+    path = project / "evaluations/progressive/scores.json"
+    path.write_text(path.read_text() + "\n")
+    (project / "reports" / "sets.json").write_text(json.dumps({"datasets": {"prcc": {}}, "sets": {}}))
+    assert load_results(project, load_params())["progressive"] is not None
+    assert load_survey(project)["datasets"] == {"prcc": {}}
 
 
 def test_names_may_have_dots(project: Path) -> None:
