@@ -82,6 +82,7 @@ from dlcr.inpainting.painters import Chunk
 from dlcr.params import evaluation_places, load_params
 from dlcr.reid import build_model
 from dlcr.reporting.claims import claims
+from dlcr.reporting.survey import load_survey
 from dlcr.reporting.tables import make_tables
 
 params = load_params()
@@ -94,7 +95,7 @@ image = np.arange(18, dtype=np.uint8).reshape(2, 3, 3)
 chunk = Chunk(["a"], ["1-1"], [""], [0], [encode_png(image)], [encode_png(np.ones((2, 3), bool))])
 assert (decode_rgb(build()(chunk)[0].image, "a") == image[::-1]).all()
 nothing, timings = dict.fromkeys(evaluation_places(params)), pd.DataFrame(columns=["stage", "name"])
-table = make_tables(Path(), params, nothing, timings)["extra"]
+table = make_tables(params, nothing, timings, load_survey(Path()))["extra"]
 assert list(table.numbers["row"]) == ["old", "new"]
 assert [claim.outcome for claim in claims(params, nothing, timings) if claim.name == "extra"] == ["not run"]
 """

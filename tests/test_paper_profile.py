@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from dlcr.minicc import benchmark_scenes, render
 from dlcr.params import load_params
-from stages import describe, inpaint, parse, prepare, refine_eval, report, summarize, train
+from stages import describe, inpaint, parse, prepare, refine_eval, report, summarize, survey, train
 
 TRAIN, TEST, OUTFITS, SHOTS = range(1, 5), range(5, 7), (1, 2), range(2)
 DATASETS = {"prcc": "", "ltcc": "ltcc-", "ccvid": "ccvid-", "vc-clothes": "vc-clothes-", "last": "last-"}
@@ -163,6 +163,7 @@ def test_five_datasets_from_their_folders_to_the_tables(project: Path, repositor
     for name in loaded.evaluations:
         run(refine_eval, name)
     assert len(loaded.evaluations) == 2 * len(DATASETS) + 6
+    run(survey)
     run(report)
 
     table = pd.read_csv("reports/tables/t1.csv").set_index("dataset")

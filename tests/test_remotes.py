@@ -232,4 +232,4 @@ def test_what_is_made_from_ltcc_is_never_pushed(
     assert pulling.returncode == 1
     assert "data/ltcc" in printed
     assert {path for path in tracked(other) if not (other / path).exists()} == set(private)
-    assert stages_run(follow(other, [repro])[0]) == {"report"}
+    assert stages_run(follow(other, [repro])[0]) == {"survey", "report"}
