@@ -17,17 +17,15 @@ import pandas as pd
 from dlcr.params import Params
 from dlcr.reporting import browser, figures, formats
 from dlcr.reporting.claims import claims, records
-from dlcr.reporting.oracle import gain_shares
 from dlcr.reporting.page import Page, render
 from dlcr.reporting.parts import Cell, Table
 from dlcr.reporting.pipeline import pipeline_svg
 from dlcr.reporting.provenance import provenance, provenance_rows
-from dlcr.reporting.results import Result, load_history, load_results
+from dlcr.reporting.results import Result, came_with_repository, load_history, load_results
 from dlcr.reporting.sheets import retrieval_counts
 from dlcr.reporting.survey import load_scores, load_survey
 from dlcr.reporting.tables import make_tables
 from dlcr.runtime.files import atomic_path
-from dlcr.runtime.seeds import seed_of
 
 FOLDERS = ("tables", "figures", "pictures", "plots", "timings")
 COMMITTED = " †"
@@ -50,7 +48,7 @@ def build(root: Path, params: Params, timings: pd.DataFrame) -> dict[str, bytes]
     committed = came_with_repository(results)
     found = make_tables(params, results, timings, survey)
     rows = {key: results[row.evaluation] for key, row in report.tables.get("a1", {}).items()}
-    shares = gain_shares(rows, report.bootstrap, seed_of("report", params.seed))
+    shares = {row["measure"]: row for row in found["oracle"].numbers.dropna(subset="evaluation").to_dict("records")}
     histories, plan = load_histories(params, results), figures.schedule_table(params, survey)
     pictures = figures.pictures(root, params, results, found, histories, plan)
     verdicts = claims(params, results, timings)
@@ -114,13 +112,6 @@ def load_histories(params: Params, results: Mapping[str, Result | None]) -> dict
             found[run] = load_history(result)
     order = list(params.runs)
     return dict(sorted(found.items(), key=lambda item: order.index(item[0].partition("/")[0])))
-
-
-def came_with_repository(results: Mapping[str, Result | None]) -> set[str]:
-    """The evaluations whose models are not in this workspace, while those of others are; none where all or no models
-    are."""
-    here = {place: result.here for place, result in results.items() if result is not None}
-    return {place for place, yes in here.items() if not yes} if any(here.values()) else set()
 
 
 def mark_committed(table: Table, committed: set[str]) -> Table:

@@ -26,17 +26,17 @@ import pandas as pd
 from dlcr.evaluation.runs import KINDS
 from dlcr.evaluation.statistics import Difference, paired_difference
 from dlcr.params import load_params
+from dlcr.reporting.cells import TITLES
 from dlcr.reporting.claims import ALPHA, holm
 from dlcr.reporting.formats import interval, is_gap, markdown, number, signed
 from dlcr.reporting.lineage import folder_md5, read_lock
 from dlcr.reporting.measured import MEASURES
-from dlcr.reporting.results import Result, aligned, load_results, per_query
+from dlcr.reporting.results import Result, aligned, came_with_repository, load_results, per_query
 from dlcr.runtime.seeds import seed_of
 
 DIFFERS = 3
 """Exit code where a row differs, apart from those of bad input (1) and of a wrong command line (2)."""
 READ = ("evaluations", "params.yaml", "dvc.lock")
-TITLES = {"top1": "top-1", "map": "mAP"}
 Verdict = Literal["same", "agrees", "differs", "not run", "not run there"]
 
 
@@ -104,7 +104,7 @@ def compare(here: Side, there: Side) -> Comparison:
     """
     params = load_params(here.folder / "params.yaml")
     sides = [load_results(side.folder, load_params(side.folder / "params.yaml")) for side in (here, there)]
-    counted = [_counted(side, results) for side, results in zip((here, there), sides, strict=True)]
+    counted = [_counted(results) for results in sides]
     seed = seed_of("report", params.seed)
     rows = []
     for place in dict.fromkeys([*counted[0], *counted[1]]):
@@ -152,11 +152,10 @@ def _plain(value: float) -> float | None:
     return None if is_gap(value) else value
 
 
-def _counted(side: Side, results: dict[str, Result | None]) -> dict[str, Result]:
-    """The evaluations that were run on a side. A folder without any models is taken as a snapshot is."""
-    there = {place: result for place, result in results.items() if result is not None}
-    everything = side.snapshot or not any(result.here for result in there.values())
-    return {place: result for place, result in there.items() if everything or result.here}
+def _counted(results: dict[str, Result | None]) -> dict[str, Result]:
+    """The evaluations that were run on a side; all of one without any models, as a snapshot is."""
+    left_out = came_with_repository(results)
+    return {place: result for place, result in results.items() if result is not None and place not in left_out}
 
 
 def _kinds(*results: Result | None) -> list[str]:

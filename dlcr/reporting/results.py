@@ -1,6 +1,7 @@
 """Reads what the evaluation stage wrote in `evaluations/<name>`: scores.json and tables."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,6 +70,13 @@ def load_results(root: Path, params: Params) -> dict[str, Result | None]:
         else load_result(root / evaluation_folder(params, place), place, (root / "runs" / item.run).is_dir())
         for place, item in evaluation_places(params).items()
     }
+
+
+def came_with_repository(results: Mapping[str, Result | None]) -> set[str]:
+    """The evaluations whose models are not in this workspace, while those of others are; none where all or no models
+    are."""
+    here = {place: result.here for place, result in results.items() if result is not None}
+    return {place for place, yes in here.items() if not yes} if any(here.values()) else set()
 
 
 def load_rankings(result: Result) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from dlcr.reporting.cells import NONE
+from dlcr.reporting.cells import NONE, TITLES
 from dlcr.reporting.formats import GAP, interval, is_gap
 from dlcr.reporting.measured import MEASURES
 from dlcr.reporting.oracle import gain_shares
@@ -11,7 +11,6 @@ from dlcr.reporting.parts import Cell, Mark
 from dlcr.reporting.tables.specs import Sources, Spec
 from dlcr.runtime.seeds import seed_of
 
-TITLES = {"top1": "top-1", "map": "mAP"}
 COLUMNS = ("measure", "share", "low", "high", "evaluation")
 
 
