@@ -156,7 +156,7 @@ def check_claims(
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print a table of Markdown instead.")] = False,
 ) -> None:
     """Hold the paper's statements against this run; the exit code says if one is contradicted (docs/claims.md)."""
-    from dlcr.reporting import claims  # loads pandas
+    from dlcr.reporting import claim_texts, claims  # loads pandas
     from dlcr.reporting.results import load_results
     from dlcr.reporting.tables import check
     from dlcr.runtime.timing import load_all
@@ -165,9 +165,9 @@ def check_claims(
     check(params)
     found = claims.claims(params, load_results(Path(), params), load_all())
     if as_json:
-        typer.echo(json.dumps(claims.records(found), indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(claim_texts.records(found), indent=2, ensure_ascii=False))
     else:
-        typer.echo(claims.table(found) if as_markdown else claims.render(found))
+        typer.echo(claim_texts.table(found) if as_markdown else claim_texts.render(found))
     raise typer.Exit(claims.exit_code(found, strict))
 
 

@@ -34,21 +34,19 @@ from dlcr.evaluation.refinement import (
 )
 from dlcr.evaluation.reranking import rerank
 from dlcr.evaluation.sides import Faces, Side
-from dlcr.evaluation.statistics import Difference, Interval, bootstrap_interval, paired_difference
+from dlcr.evaluation.statistics import Estimate, mean_estimate, paired_difference
 
 __all__ = [
     "SETTINGS",
     "TEST_SPLITS",
-    "Difference",
+    "Estimate",
     "Faces",
-    "Interval",
     "Labels",
     "Refined",
     "Scores",
     "Side",
     "SingleShot",
     "Voters",
-    "bootstrap_interval",
     "compared_rows",
     "count_votes",
     "enrich",
@@ -63,6 +61,7 @@ __all__ = [
     "geff_similarity",
     "joint_labels",
     "junk_rule",
+    "mean_estimate",
     "paired_difference",
     "refine",
     "refine_geff",

@@ -1,7 +1,8 @@
 """Every knob that makes MiniCC easier or harder, in one place.
 
-A larger spread of identity makes people easier to tell apart; more of anything about cameras makes it harder.
-Changing a number here changes every picture of the benchmark: bump `VERSION`, which is part of every seed.
+A larger spread of identity makes people easier to tell apart, as do garments that they keep; more of anything about
+cameras makes it harder. Changing a number here changes pictures of the benchmark. `VERSION` is part of every seed, also
+of the scenes that the small models were trained on: a new one needs new models (`python -m stages.pretrain`).
 """
 
 VERSION = 1
@@ -43,6 +44,9 @@ POSITION_JITTER = 0.02
 
 ZOOM_JITTER = 0.015
 """Standard deviation of log size: how little the height in pixels tells about a person's height."""
+
+KEPT = {"lower": 0.5, "footwear": 0.7}
+"""Share of the benchmark's people who keep these garments when they change their clothes; uppers always change."""
 
 BENCHMARK_SHARE = 4
 """One outfit text in this many belongs to the benchmark, the others to pretraining."""

@@ -1,11 +1,11 @@
 """Outfits: garments, the words for them, and which outfits belong to the benchmark."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dlcr.minicc.difficulty import BENCHMARK_SHARE
+from dlcr.minicc.difficulty import BENCHMARK_SHARE, KEPT
 
 RGB = tuple[float, float, float]
 
@@ -101,6 +101,16 @@ def sample_outfit(rng: np.random.Generator, pool: str) -> Outfit:
             _sample_garment(rng, LOWER_KINDS, ("plain",)),
             _sample_garment(rng, FOOTWEAR_KINDS, ("plain",)),
         )
+        if pool_of(outfit) == pool:
+            return outfit
+
+
+def change_outfit(rng: np.random.Generator, worn: Outfit, pool: str) -> Outfit:
+    """What somebody in the outfit `worn` puts on next: another upper, and, but for the garments that `KEPT` lets them
+    keep, another lower and footwear. Its words are of a pool, as in `sample_outfit`."""
+    kept = {slot: getattr(worn, slot) for slot, share in KEPT.items() if rng.uniform() < share}
+    while True:
+        outfit = replace(sample_outfit(rng, pool), **kept)
         if pool_of(outfit) == pool:
             return outfit
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from dlcr.minicc import difficulty
 from dlcr.minicc.cameras import DOMAINS, Camera, benchmark_cameras, sample_camera
-from dlcr.minicc.outfits import Outfit, sample_outfit
+from dlcr.minicc.outfits import Outfit, change_outfit, sample_outfit
 from dlcr.minicc.people import Person, sample_person
 from dlcr.minicc.seeds import derive_seed, generator
 
@@ -104,6 +104,14 @@ def _view(rng: np.random.Generator, domain: str, pool: str) -> View:
     )
 
 
+def _benchmark_outfit(domain: str, seed: int, name: str, suit: int) -> Outfit:
+    """A subject's outfit 1, or what it changes into, outfit 2."""
+    first = sample_outfit(generator("benchmark", domain, seed, "outfit", name, 1), "benchmark")
+    if suit == 1:
+        return first
+    return change_outfit(generator("benchmark", domain, seed, "outfit", name, suit), first, "benchmark")
+
+
 def _benchmark_scene(
     domain: str,
     split: str,
@@ -130,7 +138,7 @@ def _benchmark_scene(
         camera=letter,
         frame=number,
         person=sample_person(generator("benchmark", domain, seed, "person", name)),
-        outfit=sample_outfit(generator("benchmark", domain, seed, "outfit", name, suit), "benchmark"),
+        outfit=_benchmark_outfit(domain, seed, name, suit),
         pose=_pose(rng, yaw),
         view=_view(rng, domain, "benchmark"),
         setup=setup,
@@ -149,9 +157,10 @@ def benchmark_scenes(
 ) -> list[Scene]:
     """All scenes of a benchmark domain, sorted by image_id.
 
-    Every subject wears its outfit 1 on cameras A and B and its outfit 2 on camera C. Training subjects are in
-    split "train". Of validation subjects, camera A is "val_gallery" and camera C "val_query". Of test
-    subjects, A is "gallery", C "query" (other clothes) and B "query_sc" (same clothes, half the pictures).
+    Every subject wears its outfit 1 on cameras A and B and its outfit 2 on camera C, which keeps some of the garments
+    (`difficulty.KEPT`). Training subjects are in split "train". Of validation subjects, camera A is "val_gallery" and
+    camera C "val_query". Of test subjects, A is "gallery", C "query" (other clothes) and B "query_sc" (same clothes,
+    half the pictures).
     Raises ValueError for a domain that does not exist.
     """
     cameras = benchmark_cameras(domain)

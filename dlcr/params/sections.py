@@ -218,16 +218,15 @@ class Row(Section):
 class Report(Section):
     """What the report shows.
 
-    mark: `smoke` where scores mean nothing. dataset and samples: whose images and variants are pictured. bootstrap: the
-    number of resamples behind every interval. datasets: those of Table 1, and the set that was generated for each.
-    ways: the sets of Fig. 1. tables: by table and row the evaluation; evaluations of a run with ablations are written
-    NAME/ABLATION. Which tables and rows there are says `dlcr.reporting.tables`.
+    mark: `smoke` where scores mean nothing. dataset and samples: whose images and variants are pictured. datasets:
+    those of Table 1, and the set that was generated for each. ways: the sets of Fig. 1. tables: by table and row the
+    evaluation; evaluations of a run with ablations are written NAME/ABLATION. Which tables and rows there are says
+    `dlcr.reporting.tables`.
     """
 
     mark: Literal["measured", "smoke"]
     dataset: Name
     samples: Name
-    bootstrap: Positive
     datasets: dict[Name, Name] = {}
     ways: dict[Literal["colour", "standard", "inpainting"], Name] = {}
     tables: dict[Name, dict[str, Row]] = {}

@@ -75,10 +75,17 @@ def load_checkpoint(path: Path, model: ReidModel, optimizers: dict[str, Optimize
 
 
 def write_outputs(
-    folder: Path, model: ReidModel, samples: "Samples", recipe: "Recipe", run: "Run", seed: int, progress: Progress
+    folder: Path,
+    model: ReidModel,
+    samples: "Samples",
+    recipe: "Recipe",
+    run: "Run",
+    seed: int,
+    inputs: str,
+    progress: Progress,
 ) -> None:
     """Write model.safetensors, config.json, history.csv, and model.py if the model is your own: no times in them, the
-    same bytes each time."""
+    same bytes each time. inputs: what settings and data are known by; the code that uses them, DVC knows."""
     weights = progress.best_weights or model.state_dict()
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     with atomic_path(folder / "model.safetensors") as part:
@@ -93,6 +100,7 @@ def write_outputs(
             "settings": recipe.settings,
             "size": list(recipe.size),
             "seed": seed,
+            "inputs": inputs,
             "mode": run.mode,
             "variants": len(samples.present),
             "epoch": last if progress.best_epoch is None else progress.best_epoch,

@@ -31,12 +31,14 @@ Validate = Callable[[ReidModel], float]
 
 @dataclass(frozen=True)
 class Job:
-    """One training process: a seed, and which of `processes` this is; they meet at `port`."""
+    """One training process: a seed, and which of `processes` this is; they meet at `port`. inputs: what settings and
+    data of the run are known by."""
 
     recipe: Recipe
     run: Run
     pixels: Pixels
     seed: int
+    inputs: str
     checkpoints: Path
     output: Path
     threads: int
@@ -77,7 +79,7 @@ def train_seed(job: Job, send: Send) -> dict[str, float]:
             live.log(state.history[-1])
         save(epoch + 1 == recipe.epochs)
     if live is not None:
-        write_outputs(_folder(job), engine.model, samples, recipe, job.run, job.seed, state)
+        write_outputs(_folder(job), engine.model, samples, recipe, job.run, job.seed, job.inputs, state)
     if not measured:
         return {}
     seconds, images, waited = np.array(measured).T

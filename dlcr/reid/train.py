@@ -7,10 +7,11 @@
 
 The result is the last epoch, or the best on the validation identities: no test image takes part in choosing it. A run
 can be stopped at any moment; started again it goes on from its last checkpoint, within an epoch too, and ends with the
-same bytes.
+same bytes. A seed that was trained before, alone or with others, is not trained again: it comes from the store, or from
+what DVC kept of the run.
 """
 
-import inspect
+import json
 import socket
 import time
 from collections.abc import Mapping
@@ -30,11 +31,13 @@ from dlcr.reid.pixels import Pixels, fits, write_pixels
 from dlcr.reid.samples import Samples, load_labels, load_samples
 from dlcr.reid.seed import Job, Validate, plan_batches, train_seed
 from dlcr.runtime import timing
+from dlcr.runtime.code import code_of
 from dlcr.runtime.determinism import core_count, worker_count
+from dlcr.runtime.earlier import EarlierFile, adopt, earlier_files
 from dlcr.runtime.jobs import run_jobs
 from dlcr.runtime.networks import model_fingerprint
 from dlcr.runtime.progress import progress
-from dlcr.runtime.store import key_of, work_folder
+from dlcr.runtime.store import Store, key_of, work_folder
 
 
 def train_run(
@@ -66,15 +69,18 @@ def train_run(
     is no number.
     """
     seconds, finished = 0.0, []
+    earlier = earlier_files(output)
     for ablation, recipe in recipes.items():
         one = f"{name}.{ablation}" if ablation else name
+        before = f"{ablation}/" if ablation else ""
+        kept = {path.removeprefix(before): file for path, file in earlier.items() if path.startswith(before)}
         took, checkpoints = _train_recipe(
-            one, run, recipe, dataset, generated, seeds, output / ablation, minimum, validate
+            one, run, recipe, dataset, generated, seeds, output / ablation, kept, minimum, validate
         )
         seconds += took
         finished.append(checkpoints)
     for checkpoints in set(finished):
-        rmtree(checkpoints)
+        rmtree(checkpoints, ignore_errors=True)
     if "" not in recipes and np.isfinite(seconds):
         timing.record("train", name, seconds=seconds)
 
@@ -87,10 +93,14 @@ def _train_recipe(
     generated: Path,
     seeds: list[int],
     output: Path,
+    earlier: Mapping[str, EarlierFile],
     minimum: Mapping[str, float] | None,
     validate: Validate | None,
 ) -> tuple[float, Path]:
-    """The seconds that it took, NaN for a continued one, and the folder of the checkpoints, which stay."""
+    """The seconds that it took, NaN where some of it was there, and the folder of the checkpoints, which stay.
+
+    earlier: what DVC kept of the output, by the path within it.
+    """
     start = time.monotonic()
     load_code(run.own_code)
     model = _try_model(recipe, dataset)
@@ -101,8 +111,16 @@ def _train_recipe(
         raise ValueError(f"{dataset}: too few images for one batch of {recipe.identities} x {recipe.images}")
     if plan.rows.shape[1] % processes:
         raise ValueError(f"a batch of {plan.rows.shape[1]} cannot be split over {processes} processes (DLCR_PROCESSES)")
-    checkpoints = work_folder(key_of(_fingerprint(recipe, run, samples, dataset, generated, validate)))
-    resumed = checkpoints.is_dir()
+    inputs = key_of(_inputs(recipe, run, samples, dataset, generated, validate))
+    key = key_of(
+        [inputs, code_of(train_seed, model_factory(recipe.model)[0], *filter(None, [validate])), torch.__version__]
+    )
+    missing = [seed for seed in seeds if not _take(key, inputs, seed, output / f"seed-{seed}", earlier)]
+    checkpoints = work_folder(key)
+    if not missing:
+        print(f"{name}: no seed to train, {len(seeds)} taken from the store")
+        return np.nan, checkpoints
+    continued = checkpoints.is_dir() or missing != seeds
     threads = torch.get_num_threads()
     pixels = Pixels(samples, dataset, generated, recipe.size, bicubic=model.bicubic)
     if fits(samples, recipe.size, checkpoints):
@@ -110,18 +128,20 @@ def _train_recipe(
         if not cache.exists():
             write_pixels(cache, pixels, core_count())
         pixels = replace(pixels, cache=cache)
-    workers = 1 if torch.cuda.is_available() or processes > 1 else worker_count(len(seeds))
-    jobs = [Job(recipe, run, pixels, seed, checkpoints, output, threads, validate) for seed in seeds]
+    workers = 1 if torch.cuda.is_available() or processes > 1 else worker_count(len(missing))
+    jobs = [Job(recipe, run, pixels, seed, inputs, checkpoints, output, threads, validate) for seed in missing]
     facts = []
-    with progress(len(seeds) * recipe.epochs * plan.rows.size, f"train {name}") as bar:
+    with progress(len(missing) * recipe.epochs * plan.rows.size, f"train {name}") as bar:
         if processes == 1:
             facts = run_jobs(train_seed, [(job,) for job in jobs], workers, bar.update)
         for job in jobs if processes > 1 else ():
             facts.append(run_jobs(train_seed, _spread(job, processes), processes, bar.update)[0])
     (checkpoints / "pixels.npy").unlink(missing_ok=True)  # gigabytes, for real datasets
+    for seed in missing:
+        Store().put_folder(key_of([key, seed]), output / f"seed-{seed}")
     means = {key: float(np.nanmean([fact[key] for fact in facts])) for key in facts[0]} if all(facts) else {}
     if means:
-        if not resumed:
+        if not continued:
             means["seconds"] = time.monotonic() - start
         timing.record("train", name, **means)
     return means.get("seconds", np.nan), checkpoints
@@ -144,11 +164,10 @@ def _spread(job: Job, processes: int) -> list[tuple[Job]]:
     return [(replace(job, processes=processes, rank=rank, port=port, threads=threads),) for rank in range(processes)]
 
 
-def _fingerprint(
+def _inputs(
     recipe: Recipe, run: Run, samples: Samples, dataset: Path, generated: Path, validate: Validate | None
 ) -> dict[str, object]:
-    """All that the results follow from, seeds aside: settings, data, code and libraries."""
-    sources = sorted({*Path(__file__).parent.rglob("*.py"), Path(inspect.getfile(model_factory(recipe.model)[0]))})
+    """All that the results follow from but seeds, code and libraries: settings and data."""
     return {
         "recipe": recipe.model_dump(),
         "run": run.model_dump(include={"code", "mode", "k"}),
@@ -158,6 +177,22 @@ def _fingerprint(
         "made": np.packbits(samples.made).tobytes().hex(),
         "validated": validate is not None,
         "processes": process_count(),
-        "code": [source.read_text(encoding="utf-8") for source in sources],
-        "torch": torch.__version__,
     }
+
+
+def _take(key: str, inputs: str, seed: int, folder: Path, earlier: Mapping[str, EarlierFile]) -> bool:
+    """Put a trained seed in its folder, from the store or from what DVC kept; False where it has to be trained."""
+    store = Store()
+    if store.take_folder(key_of([key, seed]), folder):
+        return True
+    before = f"seed-{seed}/"
+    kept = {path.removeprefix(before): file for path, file in earlier.items() if path.startswith(before)}
+    config = folder / "config.json"
+    # Adopting verifies a file: only then what it says of itself is worth reading.
+    if config.name in kept and adopt(kept[config.name], config):
+        made = json.loads(config.read_text(encoding="utf-8")).get("inputs") == inputs
+        if made and all(adopt(file, folder / name) for name, file in kept.items()):
+            store.put_folder(key_of([key, seed]), folder)
+            return True
+    rmtree(folder, ignore_errors=True)
+    return False

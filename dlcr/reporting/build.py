@@ -16,7 +16,8 @@ import pandas as pd
 
 from dlcr.params import Params
 from dlcr.reporting import browser, figures, formats
-from dlcr.reporting.claims import claims, records
+from dlcr.reporting.claim_texts import records
+from dlcr.reporting.claims import claims
 from dlcr.reporting.page import Page, render
 from dlcr.reporting.parts import Cell, Table
 from dlcr.reporting.pipeline import pipeline_svg

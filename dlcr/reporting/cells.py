@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import pandas as pd
 
-from dlcr.reporting.formats import GAP, interval, is_gap, number, p_value, signed, spread
+from dlcr.reporting.formats import GAP, equals, interval, is_gap, number, signed, spread
 from dlcr.reporting.measured import MEASURES
 from dlcr.reporting.parts import Cell, Mark
 
@@ -89,8 +89,7 @@ def difference(row: dict, measure: str) -> str:
 
 def probability(value: float) -> str:
     """A p value as `p = 0.012` or `p < 0.001`, which no line break tears apart."""
-    shown = p_value(value)
-    return f"p {shown if shown.startswith('<') else f'= {shown}'}".replace(" ", "\u00a0")
+    return f"p {equals(value)}".replace(" ", "\u00a0")
 
 
 def setting_name(setting: str) -> str:

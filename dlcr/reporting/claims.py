@@ -1,32 +1,28 @@
 """The paper's statements, held against this run: supported, contradicted or undecided (docs/claims.md).
 
-    found = claims(params, results, timings)    # what each statement came to, as data
-    print(render(found))                        # for a terminal
-    print(table(found))                         # as Markdown
-    records(found)                              # for JSON
+    found = claims(params, results, timings)    # what each statement came to, as data; `claim_texts` shows it
     exit_code(found)                            # for continuous integration
 
-A verdict needs a paired test over the same queries and every training seed on its side. It may be for or against a
-statement, so p values are two-sided, and those of all statements about one number are corrected together (Holm). That
-no difference was found is no equivalence: a statement that something hardly matters has its own test.
+A verdict needs a paired test over the same queries and training seeds, about other people and other seeds, so two seeds
+at least. It may be for or against a statement, so p values are two-sided, and those of all statements about one number
+are corrected together (Holm). That no difference was found is no equivalence: a statement that something hardly matters
+has its own test. Each claim says the smallest effect that this run could have found.
 """
 
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from textwrap import fill
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from dlcr.evaluation.statistics import Difference, paired_difference
+from dlcr.evaluation.statistics import POWER, Estimate, holm
 from dlcr.params import Params, Row
-from dlcr.reporting.formats import interval, is_gap, markdown, number, p_value, signed
+from dlcr.reporting.cells import TITLES
+from dlcr.reporting.formats import equals, interval, signed
 from dlcr.reporting.parts import Claim, Outcome
-from dlcr.reporting.results import Result, aligned, timing_of
+from dlcr.reporting.results import Result, estimate, query_scores, same_queries, timing_of
 from dlcr.reporting.statements import STATEMENTS, Statement
-from dlcr.runtime.seeds import seed_of
 
 ALPHA = 0.05
 """Greatest probability of any wrong verdict among the statements about one number; the same for each of those about
@@ -39,8 +35,8 @@ FASTER = 1.25
 CONTRADICTED, UNDECIDED = 3, 4
 """Exit codes, apart from those of bad input (1) and of a wrong command line (2)."""
 
-NAMES = {"top1": "top-1", "map": "mAP"}
-OUTCOMES: tuple[Outcome, ...] = ("supported", "contradicted", "undecided", "not run")
+MOST_SEEDS = 100
+"""More than so many training seeds nobody trains to decide a claim."""
 
 
 @dataclass(frozen=True)
@@ -55,15 +51,15 @@ class Pair:
 
 @dataclass(frozen=True)
 class Found:
-    """What a pair came to: the difference of the measure in points, its p value for the statement's test, the
-    difference of every training seed that both sides have, and the other measure's difference."""
+    """What a pair came to, over the training seeds that both sides have: the difference of the measure in points, its p
+    value for the statement's test, the difference of every seed, and the other measure's difference."""
 
     pair: Pair
-    difference: Difference
+    difference: Estimate
     p: float
     seeds: tuple[float, ...]
     queries: int
-    other: Difference
+    other: Estimate
 
 
 def claims(params: Params, results: Mapping[str, Result | None], timings: pd.DataFrame) -> list[Claim]:
@@ -76,11 +72,10 @@ def claims(params: Params, results: Mapping[str, Result | None], timings: pd.Dat
 
     Raises ValueError where two sides of a statement have not the same queries.
     """
-    seed = seed_of("report", params.seed)  # the tables' seed: the same intervals
     pairs = {item.name: pairs_of(item, params) for item in STATEMENTS}
     asked = [item for item in STATEMENTS if not (item.optional and _lacks_rows(pairs[item.name]))]
     found = {
-        item.name: [_compare(item, pair, results, params.report.bootstrap, seed) for pair in pairs[item.name]]
+        item.name: [_compare(item, pair, results) for pair in pairs[item.name]]
         for item in asked
         if item.test != "factor"
     }
@@ -91,10 +86,10 @@ def claims(params: Params, results: Mapping[str, Result | None], timings: pd.Dat
         if item.test == "factor":
             made.append(_about_time(item, pairs[item.name], params, results, timings))
         elif item.test == "every difference":
-            made.append(_about_every(item, pairs[item.name], found[item.name], params))
+            made.append(_about_every(item, pairs[item.name], found[item.name]))
         else:
             p = adjusted.get(item.name, np.nan)
-            made.append(_about_one(item, pairs[item.name], found[item.name][0], p, len(single), params))
+            made.append(_about_one(item, pairs[item.name], found[item.name][0], p, len(single)))
     return [_without_verdict(claim) for claim in made] if params.report.mark == "smoke" else made
 
 
@@ -128,55 +123,6 @@ def _lacks_rows(pairs: Sequence[Pair]) -> bool:
     return not pairs or any(not side for pair in pairs for side in (pair.a, pair.b))
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction: the p values of a family of tests, so that comparing each with alpha keeps the
-    probability of any false rejection at alpha, however the tests depend on each other."""
-    adjusted, highest = [0.0] * len(p_values), 0.0
-    for rank, index in enumerate(np.argsort(p_values, kind="stable")):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * float(p_values[index])))
-        adjusted[index] = highest
-    return adjusted
-
-
-def render(found: Sequence[Claim]) -> str:
-    """The claims as text for a terminal, with a count of the verdicts at the end."""
-    blocks = []
-    for claim in found:
-        numbers = [_effect(claim.effect, claim.unit)] if not is_gap(claim.effect) else []
-        numbers += [f"95 % interval {interval(claim.low, claim.high)}"] if not is_gap(claim.low) else []
-        numbers += [f"p {_equals(claim.p)}"] if not is_gap(claim.p) else []
-        lines = [f"{claim.outcome.upper():<13} {claim.name}: {claim.statement}"]
-        lines += [f"Paper: {claim.paper}", ", ".join(numbers), claim.test, claim.detail]
-        blocks.append("\n".join([lines[0], *(_indented(line) for line in lines[1:] if line)]))
-    return "\n\n".join([*blocks, _counts(found)]) + "\n"
-
-
-def table(found: Sequence[Claim]) -> str:
-    """The claims as a table of Markdown: statement, effect with its interval, verdict; their count below."""
-    return markdown(pd.DataFrame([claim_row(asdict(claim)) for claim in found]), [_counts(found)]).decode()
-
-
-def claim_row(claim: Mapping) -> dict[str, str]:
-    """A claim, as one of `records`, for a reader: by heading."""
-    numbers = [_effect(claim["effect"], claim["unit"])] if not is_gap(claim["effect"]) else []
-    numbers += [f"({interval(claim['low'], claim['high'])})"] if not is_gap(claim["low"]) else []
-    return {"Claim": claim["statement"], "Effect (95 % interval)": " ".join(numbers), "Here": claim["outcome"]}
-
-
-def _effect(effect: float, unit: str) -> str:
-    return f"{(signed if unit.startswith('points') else number)(effect)} {unit}"
-
-
-def _counts(found: Sequence[Claim]) -> str:
-    counts = Counter(claim.outcome for claim in found)
-    return ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES)
-
-
-def records(found: Sequence[Claim]) -> list[dict]:
-    """The claims as plain data for JSON: None where there is no number."""
-    return [{key: None if is_gap(value) else value for key, value in asdict(claim).items()} for claim in found]
-
-
 def exit_code(found: Sequence[Claim], strict: bool = False) -> int:
     """CONTRADICTED if a claim is; with `strict`, UNDECIDED if one is undecided or was not run; else 0."""
     outcomes = {claim.outcome for claim in found}
@@ -185,84 +131,75 @@ def exit_code(found: Sequence[Claim], strict: bool = False) -> int:
     return UNDECIDED if strict and outcomes - {"supported"} else 0
 
 
-def _compare(
-    item: Statement, pair: Pair, results: Mapping[str, Result | None], bootstrap: int, seed: int
-) -> Found | None:
-    """What a pair came to, None if a side was not run."""
-    tables = {measure: (_side(pair.a, results, measure), _side(pair.b, results, measure)) for measure in NAMES}
-    if any(side is None for side in tables[item.measure]):
-        return None
-    a, b = tables.pop(item.measure)
-    others = aligned(*(side.mean(axis=1) for side in next(iter(tables.values()))))
-    values = aligned(a.mean(axis=1), b.mean(axis=1))
-    difference = paired_difference(*values, bootstrap, seed)
-    return Found(
-        pair,
-        difference,
-        _beside(*values, MARGIN, bootstrap, seed) if item.test == "equivalence" else difference.p_value,
-        tuple(float(a[seed].mean() - b[seed].mean()) for seed in a.columns if seed in b.columns),
-        len(values[0]),
-        paired_difference(*others, bootstrap, seed),
-    )
+def _compare(item: Statement, pair: Pair, results: Mapping[str, Result | None]) -> Found | None:
+    """What a pair came to, None if a side was not run or they have no training seed in common."""
+    found = {}
+    for measure in TITLES:
+        sides = [_side(side, results, measure) for side in (pair.a, pair.b)]
+        if None in [side if side is None else "" for side in sides]:
+            return None
+        a, b = same_queries(*sides)
+        if a.columns.empty:
+            return None
+        found[measure] = a - b
+    apart = found.pop(item.measure)
+    (other,) = found.values()
+    difference = estimate(apart)
+    p = _beside(difference) if item.test == "equivalence" else difference.p_value
+    return Found(pair, difference, p, tuple(apart.mean()), len(apart), estimate(other))
 
 
 def _side(side: tuple[Row, ...], results: Mapping[str, Result | None], measure: str) -> pd.DataFrame | None:
-    """A side's scores in percent, one row per query and one column per training seed; None if it was not run so."""
+    """A side's `query_scores`; None if it was not run so."""
     tables = []
     for row in side:
         result = results.get(row.evaluation)
-        if result is None:
+        if result is None or result.outcomes(row.kind).empty:
             return None
-        rows = result.outcomes(row.kind)
-        if rows.empty:
-            return None
-        column = {"top1": "hit", "map": "ap"}[measure]
-        tables.append(rows.pivot_table(index="image_id", columns="seed", values=column) * 100)
-    if not tables:
-        return None
-    aligned(*(table.iloc[:, 0] for table in tables))  # raises where they have not the same queries
-    return sum(tables[1:], tables[0]).dropna(axis="columns", how="all") / len(tables)
+        tables.append(query_scores(result, row.kind, measure))
+    return sum(same_queries(*tables)) / len(tables) if tables else None
 
 
-def _beside(a: np.ndarray, b: np.ndarray, margin: float, bootstrap: int, seed: int) -> float:
+def _beside(difference: Estimate) -> float:
     """Two-sided p value of what stands against the side of the margin that the difference lies on.
 
     Within the margin the difference is tested against both of its ends (two one-sided tests, Schuirmann 1987, each at
     half of ALPHA as a verdict may also be against), beyond it against the nearer one.
     """
-    low, high = (paired_difference(a, b + end, bootstrap, seed) for end in (-margin, margin))
-    if low.mean > 0 and high.mean < 0:
-        return max(low.p_value, high.p_value)
-    return high.p_value if high.mean >= 0 else low.p_value
-
-
-def _direction(item: Statement, difference: float) -> int:
-    """Whether a difference speaks for the statement (1), against it (-1) or neither."""
-    if item.test == "equivalence":
-        return int(np.sign(MARGIN - abs(difference)))
-    return int(np.sign(difference))
+    ends = difference.p_against(-MARGIN), difference.p_against(MARGIN)
+    if abs(difference.mean) < MARGIN:
+        return max(ends)
+    return ends[1] if difference.mean >= 0 else ends[0]
 
 
 def _decision(item: Statement, found: Found, p: float) -> int:
-    """1 supported, -1 contradicted, 0 undecided: significant, and no training seed says otherwise."""
-    direction = _direction(item, found.difference.mean)
-    agree = bool(found.seeds) and all(_direction(item, value) == direction for value in found.seeds)
-    return direction if p < ALPHA and agree else 0
+    """1 supported, -1 contradicted, 0 undecided: not significant, or of a single training seed."""
+    if p >= ALPHA or len(found.seeds) < 2:
+        return 0
+    mean = found.difference.mean
+    return int(np.sign(MARGIN - abs(mean) if item.test == "equivalence" else mean))
+
+
+def _smallest(item: Statement, difference: Estimate, family: int) -> float:
+    """The smallest effect that is found with POWER at the strictest level of Holm's correction over a family; of
+    `equivalence` the smallest margin within which two that are equal are shown to lie."""
+    alpha = ALPHA / family
+    return difference.smallest_margin(alpha) if item.test == "equivalence" else difference.smallest(alpha)
 
 
 VERDICTS: dict[int, Outcome] = {1: "supported", -1: "contradicted", 0: "undecided"}
 
 
-def _about_one(
-    item: Statement, pairs: Sequence[Pair], found: Found | None, p: float, family: int, params: Params
-) -> Claim:
+def _about_one(item: Statement, pairs: Sequence[Pair], found: Found | None, p: float, family: int) -> Claim:
     if found is None:
         return _not_run(item, pairs)
-    test = f"{_paired(item, found, params)}; after Holm's correction over {family} claims p {_equals(p)}."
-    return _claim(item, VERDICTS[_decision(item, found, p)], found, test, _seeds(item, found) + _other(item, found))
+    outcome = VERDICTS[_decision(item, found, p)]
+    test = f"{_paired(item, found)}; after Holm's correction over {family} claims p {equals(p)}."
+    detail = " ".join([_seeds(found), _power(item, found, family, outcome), _other(item, found)])
+    return _claim(item, outcome, found, family, test, detail)
 
 
-def _about_every(item: Statement, pairs: Sequence[Pair], found: Sequence[Found | None], params: Params) -> Claim:
+def _about_every(item: Statement, pairs: Sequence[Pair], found: Sequence[Found | None]) -> Claim:
     """Supported if every pair is, contradicted if one is the other way round; the effect is the least difference."""
     ran = [one for one in found if one is not None]
     if not ran:
@@ -274,16 +211,17 @@ def _about_every(item: Statement, pairs: Sequence[Pair], found: Sequence[Found |
     elif len(ran) == len(found) and set(decisions) == {1}:
         outcome = "supported"
     lines = [
-        f"{one.pair.label} {_numbers(one.difference, one.p)}: {VERDICTS[decision]}"
+        f"{one.pair.label} {_numbers(one.difference)}: {VERDICTS[decision]}"
         for one, decision in zip(ran, decisions, strict=True)
     ]
     lines += [f"{pair.label}: not run" for pair, one in zip(pairs, found, strict=True) if one is None]
     least = min(ran, key=lambda one: one.difference.mean)
     test = (
-        f"{_paired(item, least, params)}; Holm's correction over these {len(ran)}. Supported if every one is, "
+        f"{_paired(item, least)}; Holm's correction over these {len(ran)}. Supported if every one is, "
         f"contradicted if one is; the effect is the least, {least.pair.label}."
     )
-    claim = _claim(item, outcome, least, test, "; ".join(lines) + ".")
+    detail = f"{'; '.join(lines)}. {_power(item, least, len(ran), outcome)}"
+    claim = _claim(item, outcome, least, len(ran), test, detail)
     return replace(claim, sources=_sources(pairs))
 
 
@@ -329,17 +267,22 @@ def _training(params: Params, timings: pd.DataFrame, name: str) -> dict:
     return timing_of(timings, "train", run)
 
 
-def _claim(item: Statement, outcome: Outcome, found: Found, test: str, detail: str) -> Claim:
+def _claim(item: Statement, outcome: Outcome, found: Found, family: int, test: str, detail: str) -> Claim:
     effect, low, high = found.difference.mean, found.difference.low, found.difference.high
-    unit, sources = f"points of {NAMES[item.measure]}", _sources((found.pair,))
+    smallest = _smallest(item, found.difference, family)
+    unit, sources = f"points of {TITLES[item.measure]}", _sources((found.pair,))
     about = (item.name, item.statement, item.paper)
-    return Claim(*about, outcome, effect, low, high, found.p, unit, test, detail, sources)
+    return Claim(*about, outcome, effect, low, high, found.p, smallest, unit, test, detail, sources)
 
 
 def _not_run(item: Statement, pairs: Sequence[Pair]) -> Claim:
-    detail = "This profile has no such evaluations." if _lacks_rows(pairs) else "Not all of it was run."
-    gaps = (np.nan,) * 4
-    unit = f"points of {NAMES[item.measure]}"
+    detail = (
+        "This profile has no such evaluations."
+        if _lacks_rows(pairs)
+        else "Not all of it was run, or not with the same training seeds."
+    )
+    gaps = (np.nan,) * 5
+    unit = f"points of {TITLES[item.measure]}"
     return Claim(item.name, item.statement, item.paper, "not run", *gaps, unit, "", detail, _sources(pairs))
 
 
@@ -351,45 +294,48 @@ def _without_verdict(claim: Claim) -> Claim:
     )
 
 
-def _paired(item: Statement, found: Found, params: Params) -> str:
+def _paired(item: Statement, found: Found) -> str:
     """How a pair is tested, in words."""
-    test = f"two-sided sign-flip test of {found.queries} paired queries, seeds averaged"
+    seeds, subjects = len(found.seeds), found.difference.subjects
+    test = f"two-sided t test of {found.queries} paired queries of {subjects} people with {seeds} training seeds"
     if item.test == "equivalence":
         test = f"equivalence within ±{MARGIN:g} points, by a {test}, at either end"
-    return f"{test[0].upper()}{test[1:]}; bootstrap interval; {params.report.bootstrap} resamples"
+    return f"{test[0].upper()}{test[1:]}"
 
 
-def _seeds(item: Statement, found: Found) -> str:
+def _seeds(found: Found) -> str:
     """What the training seeds say one by one."""
-    if not found.seeds:
-        return "The two sides have no training seed in common: no verdict."
     if len(found.seeds) == 1:
-        return "One training seed: nothing is known of others."
-    directions = [_direction(item, value) for value in found.seeds]
-    if item.test == "equivalence":
-        agree = f"{directions.count(1)} of {len(directions)} within the margin"
-    else:
-        agree = "all on one side" if len(set(directions)) == 1 else "they disagree"
-    return f"By training seed {', '.join(signed(value) for value in found.seeds)}: {agree}."
+        return "One training seed: nothing is known of others, so there is no verdict."
+    return f"By training seed {', '.join(signed(value) for value in found.seeds)}."
+
+
+def _power(item: Statement, found: Found, family: int, outcome: Outcome) -> str:
+    """What this run could have found, and what would decide it where it is undecided."""
+    difference = found.difference
+    if np.isnan(difference.error):
+        return "The queries are of one person: nothing is known of others."
+    what = "shows equals to lie within" if item.test == "equivalence" else "finds differences from"
+    end = "points of each other" if item.test == "equivalence" else "points on"
+    said = f"This run {what} {_smallest(item, difference, family):.1f} {end} ({POWER:.0%} power)."
+    if outcome != "undecided" or len(found.seeds) < 2:
+        return said
+    # what is to be told from zero; of equals, from the nearer end of the margin
+    needed = abs(MARGIN - abs(difference.mean)) if item.test == "equivalence" else abs(difference.mean)
+    for seeds in range(len(found.seeds) + 1, MOST_SEEDS + 1):
+        if difference.with_seeds(seeds).smallest(ALPHA / family) <= needed:
+            return f"{said} If the effect is as large as it seems, {seeds} seeds would."
+    return f"{said} No number of seeds up to {MOST_SEEDS} would find one as small as this with so few people."
 
 
 def _other(item: Statement, found: Found) -> str:
-    other = next(measure for measure in NAMES if measure != item.measure)
-    return f" {NAMES[other]} {_numbers(found.other, found.other.p_value)}."
+    other = next(measure for measure in TITLES if measure != item.measure)
+    return f"{TITLES[other]} {_numbers(found.other)}."
 
 
-def _numbers(difference: Difference, p: float) -> str:
-    return f"{signed(difference.mean)} ({interval(difference.low, difference.high)}; p {_equals(p)})"
-
-
-def _equals(p: float) -> str:
-    text = p_value(p)
-    return text if text.startswith("<") else f"= {text}"
+def _numbers(difference: Estimate) -> str:
+    return f"{signed(difference.mean)} ({interval(difference.low, difference.high)}; p {equals(difference.p_value)})"
 
 
 def _sources(pairs: Sequence[Pair]) -> list[str]:
     return list(dict.fromkeys(row.evaluation for pair in pairs for row in (*pair.a, *pair.b)))
-
-
-def _indented(text: str) -> str:
-    return fill(text, 100, initial_indent=" " * 14, subsequent_indent=" " * 14)

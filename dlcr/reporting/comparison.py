@@ -14,9 +14,9 @@ import io
 import subprocess
 import tarfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
@@ -24,15 +24,14 @@ from typing import Literal
 import pandas as pd
 
 from dlcr.evaluation.runs import KINDS
-from dlcr.evaluation.statistics import Difference, paired_difference
+from dlcr.evaluation.statistics import Estimate, holm
 from dlcr.params import load_params
 from dlcr.reporting.cells import TITLES
-from dlcr.reporting.claims import ALPHA, holm
+from dlcr.reporting.claims import ALPHA
 from dlcr.reporting.formats import interval, is_gap, markdown, number, signed
-from dlcr.reporting.lineage import folder_md5, read_lock
+from dlcr.reporting.lineage import read_lock
 from dlcr.reporting.measured import MEASURES
-from dlcr.reporting.results import Result, aligned, came_with_repository, load_results, per_query
-from dlcr.runtime.seeds import seed_of
+from dlcr.reporting.results import Result, came_with_repository, estimate, load_results, query_scores, same_queries
 
 DIFFERS = 3
 """Exit code where a row differs, apart from those of bad input (1) and of a wrong command line (2)."""
@@ -53,15 +52,16 @@ class Side:
 class Row:
     """An evaluation's ranking on both sides, in percent, NaN where there is none.
 
-    here, there: by measure. differences: by measure that of here - there over the queries. verdict: `same` bytes;
-    `differs` where a difference is beyond chance, of the queries and of so many rows (Holm, 5 %), else `agrees`.
+    here, there: by measure, over the seeds that both sides have, as are differences, by measure those of here - there.
+    verdict: `same` where every query has the same scores;
+    `differs` where a difference is beyond chance, of people, seeds and so many rows (Holm, 5 %); else `agrees`.
     """
 
     evaluation: str
     kind: str
     here: dict[str, float]
     there: dict[str, float]
-    differences: dict[str, Difference]
+    differences: dict[str, Estimate]
     verdict: Verdict
 
 
@@ -102,14 +102,12 @@ def compare(here: Side, there: Side) -> Comparison:
 
     Raises ValueError where a side's params.yaml or evaluations are damaged, or the queries are not the same.
     """
-    params = load_params(here.folder / "params.yaml")
     sides = [load_results(side.folder, load_params(side.folder / "params.yaml")) for side in (here, there)]
     counted = [_counted(results) for results in sides]
-    seed = seed_of("report", params.seed)
     rows = []
     for place in dict.fromkeys([*counted[0], *counted[1]]):
         a, b = (found.get(place) for found in counted)
-        rows += [_row(place, kind, a, b, params.report.bootstrap, seed) for kind in _kinds(a, b)]
+        rows += [_row(place, kind, a, b) for kind in _kinds(a, b)]
     return Comparison(_judged(rows), _stages(here, there))
 
 
@@ -139,13 +137,17 @@ def records(found: Sequence[Row]) -> list[dict]:
                 measure: {
                     "here": _plain(row.here[measure]),
                     "there": _plain(row.there[measure]),
-                    "difference": asdict(row.differences[measure]) if row.differences else None,
+                    "difference": _numbers(row.differences[measure]) if row.differences else None,
                 }
                 for measure in MEASURES
             },
         }
         for row in found
     ]
+
+
+def _numbers(found: Estimate) -> dict[str, float | None]:
+    return {name: _plain(getattr(found, name)) for name in ("mean", "low", "high", "p_value")}
 
 
 def _plain(value: float) -> float | None:
@@ -163,17 +165,28 @@ def _kinds(*results: Result | None) -> list[str]:
     return [kind for kind in KINDS if kind in found]
 
 
-def _row(place: str, kind: str, a: Result | None, b: Result | None, bootstrap: int, seed: int) -> Row:
-    values = [_scores(result, kind) for result in (a, b)]
-    means = [{measure: float(found[measure].mean()) for measure in MEASURES} for found in values]
-    if a is None or b is None or values[0].empty or values[1].empty:
-        return Row(place, kind, *means, {}, "not run there" if a is not None else "not run")
+def _row(place: str, kind: str, a: Result | None, b: Result | None) -> Row:
+    here, there = (_scores(result, kind) for result in (a, b))
+    if not (here and there):
+        verdict: Verdict = "not run there" if a is not None else "not run"
+        return Row(place, kind, _means(here), _means(there), {}, verdict)
     try:
-        pairs = {measure: aligned(*(found[measure] for found in values)) for measure in MEASURES}
+        shared = {measure: same_queries(here[measure], there[measure]) for measure in MEASURES}
     except ValueError as error:
         raise ValueError(f"{place}: {error}") from error
-    differences = {measure: paired_difference(*pair, bootstrap, seed) for measure, pair in pairs.items()}
-    return Row(place, kind, *means, differences, "same" if folder_md5(a.folder) == folder_md5(b.folder) else "agrees")
+    if shared[MEASURES[0]][0].columns.empty:
+        raise ValueError(f"{place}: the two sides have no training seed in common")
+    differences = {measure: estimate(a - b) for measure, (a, b) in shared.items()}
+    same = all(a.equals(b) for a, b in shared.values())
+    means = (_means({measure: tables[side] for measure, tables in shared.items()}) for side in (0, 1))
+    return Row(place, kind, *means, differences, "same" if same else "agrees")
+
+
+def _means(tables: Mapping[str, pd.DataFrame]) -> dict[str, float]:
+    """By measure, NaN where there is none."""
+    return {
+        measure: float(tables[measure].to_numpy().mean()) if measure in tables else float("nan") for measure in MEASURES
+    }
 
 
 def _judged(rows: list[Row]) -> list[Row]:
@@ -183,11 +196,11 @@ def _judged(rows: list[Row]) -> list[Row]:
     return [replace(row, verdict="differs") if place in apart else row for place, row in enumerate(rows)]
 
 
-def _scores(result: Result | None, kind: str) -> pd.DataFrame:
-    """Scores by query, averaged over the seeds; no rows where there are none of this kind."""
+def _scores(result: Result | None, kind: str) -> dict[str, pd.DataFrame]:
+    """`query_scores` by measure; {} where there are none of this kind."""
     if result is None or result.outcomes(kind).empty:
-        return pd.DataFrame(columns=MEASURES, dtype=float)
-    return per_query(result, kind)
+        return {}
+    return {measure: query_scores(result, kind, measure) for measure in MEASURES}
 
 
 def _stages(here: Side, there: Side) -> dict[str, list[str]]:
@@ -227,7 +240,8 @@ def _counts(found: Comparison) -> list[str]:
     stages = ", ".join(f"{len(names)} {state}" for state, names in found.stages.items() if names)
     other = found.stages["other bytes"]
     return [
-        f"Rankings: {rankings or 'none'}. Intervals resample the queries; seeds are averaged.",
+        f"Rankings: {rankings or 'none'}. Over the training seeds that both sides have; intervals are "
+        "about other people and other seeds.",
         f"Stages: {stages or 'none'}." + (f" Other bytes: {', '.join(other)}." if other else ""),
     ]
 

@@ -43,6 +43,12 @@ def p_value(value: object, gap: str = "–") -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
+def equals(p: float) -> str:
+    """A p value after the letter: `= 0.012` or `< 0.001`."""
+    text = p_value(p)
+    return text if text.startswith("<") else f"= {text}"
+
+
 def duration(seconds: object, gap: str = "–") -> str:
     """Seconds as `4.2 s`, `3 min 05 s` or `1 h 02 min`."""
     if is_gap(seconds):

@@ -4,8 +4,8 @@
     found["progressive"].stale      # sentences, where something does not fit together
 
 A stage must have read what the stage before it wrote, all must have had the same parameters and code, those of
-params.yaml, and the evaluation's folder must still hold what DVC saw there. The small models come with the repository:
-they are known by their hashes, and nothing is sought behind them.
+params.yaml but for the seeds, and the evaluation's folder must still hold what DVC saw there. The small models come
+with the repository: they are known by their hashes, and nothing is sought behind them.
 """
 
 import hashlib
@@ -83,7 +83,13 @@ def _parameters(root: Path) -> object:
 
 
 def _others(content: object, kept: Mapping) -> list[str]:
-    return [key for key, value in kept.items() if content is not None and not _same(_value(content, key), value)]
+    """The keys with other values; seeds aside, as more or fewer of them measure the same, and scores say which they are
+    of."""
+    return [
+        key
+        for key, value in kept.items()
+        if content is not None and key != "seeds" and not _same(_value(content, key), value)
+    ]
 
 
 def _value(content: object, key: str) -> object:

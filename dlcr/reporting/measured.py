@@ -1,4 +1,4 @@
-"""What this run measured, for the tables: means over training seeds, intervals over queries, paired differences.
+"""What this run measured, for the tables: means, intervals over subjects and training seeds, paired differences.
 
 A row that was not run has no numbers; they become NaN in a table, never zeros.
 """
@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dlcr.evaluation.runs import KINDS
-from dlcr.evaluation.statistics import bootstrap_interval, paired_difference
-from dlcr.reporting.results import Result, aligned, per_query
+from dlcr.reporting.results import Result, difference, estimate, query_scores
 
 MEASURES = ("top1", "map")
 ENDS = ("", "_std", "_low", "_high", "_difference", "_difference_low", "_difference_high", "_p")
@@ -27,15 +26,15 @@ Ranked = tuple[Result | None, str]
 Compare = Callable[[Ranked, Ranked], dict]
 
 
-def comparer(bootstrap: int, seed: int) -> Compare:
+def comparer() -> Compare:
     """`compare(ranked, base)`: a row's numbers in percent, in the setting that the evaluation's tables report.
 
     They are `evaluation`, `seeds`, `queries` and of each measure its mean over seeds, standard deviation (NaN with one
-    seed), 95 % interval over queries, and the difference to `base` with its paired interval and p value. Only what
-    there is: no numbers if it was not run, no difference if `base` was not or is the same. Each is computed once.
+    seed), 95 % interval, and the difference to `base` with its interval and p value, over the seeds that both have.
+    Only what there is: no numbers if it was not run, no difference if `base` was not, is the same or has other seeds.
+    Each is computed once.
 
-    bootstrap, seed: resamples behind every interval, and their seed. `compare` raises ValueError naming an evaluation
-    without scores of the kind, or two that have not the same queries.
+    `compare` raises ValueError naming an evaluation without scores of the kind, or two that have not the same queries.
     """
     found: dict[tuple, dict] = {}
 
@@ -44,11 +43,11 @@ def comparer(bootstrap: int, seed: int) -> Compare:
             return {"evaluation": None}
         keys = tuple((result.folder, kind) for result, kind in (ranked, base) if result is not None)
         if keys[0] not in found:
-            found[keys[0]] = _scored(*ranked, bootstrap, seed)
+            found[keys[0]] = _scored(*ranked)
         if len(keys) == 1 or keys[0] == keys[1]:
             return found[keys[0]]
         if keys not in found:
-            found[keys] = _differences(ranked, base, bootstrap, seed)
+            found[keys] = _differences(ranked, base)
         return found[keys[0]] | found[keys]
 
     return compare
@@ -73,29 +72,29 @@ def joined(rows: list[dict], columns: list[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=None if rows else columns).reindex(columns=columns, fill_value=np.nan)
 
 
-def _scored(result: Result, kind: str, bootstrap: int, seed: int) -> dict:
+def _scored(result: Result, kind: str) -> dict:
     setting = result.setting + KINDS[kind]
     if setting not in result.scores["mean"]:
         raise ValueError(
             f"{result.folder / 'scores.json'}: no setting {setting!r}: this row needs an evaluation with {NEEDED[kind]}"
         )
-    values = per_query(result, kind)
-    row = {"evaluation": result.name, "queries": len(values)} | means(result, setting)
+    row: dict = {"evaluation": result.name} | means(result, setting)
     for measure in MEASURES:
-        interval = bootstrap_interval(values[measure].to_numpy(float), bootstrap, seed)
-        row |= {f"{measure}_low": interval.low, f"{measure}_high": interval.high}
+        table = query_scores(result, kind, measure)
+        found = estimate(table)
+        row |= {"queries": len(table), f"{measure}_low": found.low, f"{measure}_high": found.high}
     return row
 
 
-def _differences(ranked: Ranked, base: Ranked, bootstrap: int, seed: int) -> dict:
-    values, others = per_query(*ranked), per_query(*base)
+def _differences(ranked: Ranked, base: Ranked) -> dict:
     row = {}
     for measure in MEASURES:
         try:
-            a, b = aligned(values[measure], others[measure])
+            paired = difference(query_scores(*ranked, measure), query_scores(*base, measure))
         except ValueError as error:
             raise ValueError(f"{ranked[0].name} and {base[0].name}: {error}") from error
-        paired = paired_difference(a, b, bootstrap, seed)
+        if paired is None:
+            continue
         row |= {
             f"{measure}_difference": paired.mean,
             f"{measure}_difference_low": paired.low,

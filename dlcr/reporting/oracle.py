@@ -3,39 +3,43 @@
 from collections.abc import Mapping
 
 import numpy as np
+import pandas as pd
 
 from dlcr.reporting.measured import MEASURES
 from dlcr.reporting.paper import ORACLE
-from dlcr.reporting.results import Result, aligned, per_query
+from dlcr.reporting.results import Result, estimate, query_scores, same_queries
 
 
-def share_of_gain(base: np.ndarray, method: np.ndarray, oracle: np.ndarray, n: int, seed: int) -> dict[str, float]:
+def share_of_gain(base: pd.DataFrame, method: pd.DataFrame, oracle: pd.DataFrame) -> dict[str, float]:
     """Which share of the oracle's gain over the baseline a method reaches: (method - base) / (oracle - base),
     of means.
 
-    Args:
-        base, method, oracle: float [Q], the same queries in the same order.
-        n, seed: bootstrap resamples of the queries (the same draw for all three) and their seed.
+    base, method, oracle: as from `query_scores`; the training seeds that all have count.
 
-    Returns share, low, high as fractions (1 is all of the gain). They are NaN where the oracle gains nothing,
-    the interval also where it gains nothing in some resample: a ratio with such a denominator says nothing.
+    Returns share, low, high as fractions (1 is all of the gain), the interval by the delta method: that of
+    method - base - share (oracle - base), divided by the oracle's gain. All are NaN where the oracle gains nothing, the
+    interval also where it is not shown to gain: a ratio with such a denominator says nothing.
     """
-    gain, bound = method - base, oracle - base
-    if len(bound) == 0 or bound.mean() <= 0:
-        return {"share": np.nan, "low": np.nan, "high": np.nan}
-    counts = np.random.default_rng(seed).multinomial(len(base), np.full(len(base), 1 / len(base)), size=n)
-    bounds = counts @ bound
-    low, high = (np.nan, np.nan) if (bounds <= 0).any() else np.percentile(counts @ gain / bounds, [2.5, 97.5])
-    return {"share": float(gain.mean() / bound.mean()), "low": float(low), "high": float(high)}
+    nothing = {"share": np.nan, "low": np.nan, "high": np.nan}
+    base, method, oracle = same_queries(base, method, oracle)
+    if base.columns.empty:
+        return nothing
+    gain, bound = estimate(method - base).mean, estimate(oracle - base)
+    if bound.mean <= 0:
+        return nothing
+    share = gain / bound.mean
+    if not bound.low > 0:
+        return nothing | {"share": share}
+    error = estimate(method - base - share * (oracle - base))
+    return {"share": share, "low": share + error.low / bound.mean, "high": share + error.high / bound.mean}
 
 
-def gain_shares(results: Mapping[str, Result | None], bootstrap: int, seed: int) -> dict[str, dict[str, float]]:
+def gain_shares(results: Mapping[str, Result | None]) -> dict[str, dict[str, float]]:
     """`share_of_gain` of row 5 (inpainting, progressive learning, no refinement) by measure; {} if a row was
     not run."""
     needed = [results.get(row) for row in ("1", "5", ORACLE)]
     if None in needed:
         return {}
-    values = [per_query(result, "plain") for result in needed]
     return {
-        measure: share_of_gain(*aligned(*(value[measure] for value in values)), bootstrap, seed) for measure in MEASURES
+        measure: share_of_gain(*(query_scores(result, "plain", measure) for result in needed)) for measure in MEASURES
     }

@@ -19,6 +19,7 @@ from markupsafe import Markup
 from dlcr.params import Params, file_content
 from dlcr.reporting.browser import Browsers, fit, script_data
 from dlcr.reporting.cells import probability
+from dlcr.reporting.claim_texts import effect
 from dlcr.reporting.departures import departures
 from dlcr.reporting.formats import interval, is_gap, number, signed, spread
 from dlcr.reporting.method import method_steps
@@ -263,7 +264,7 @@ def claim_rows(claims: list[Claim], known: Mapping[str, Any], committed: Contain
             "claim": claim,
             "verdict": claim.outcome.replace(" ", "-"),
             "sign": VERDICTS[claim.outcome],
-            "effect": _effect(claim, claim in points),
+            "effect": "–" if is_gap(claim.effect) else effect(claim.effect, claim.unit),
             "detail": ", ".join(_certainty(claim)),
             "strip": _strip(claim, reach) if claim in points else None,
             "sources": sources,
@@ -282,14 +283,10 @@ def _ends(claim: Claim) -> list[float]:
     return [value for value in (claim.effect, claim.low, claim.high) if not is_gap(value)]
 
 
-def _effect(claim: Claim, difference: bool) -> str:
-    value = signed(claim.effect) if difference else number(claim.effect, gap="–")
-    return value if is_gap(claim.effect) else f"{value} {claim.unit}"
-
-
 def _certainty(claim: Claim) -> list[str]:
     ends = [] if is_gap(claim.low) else [f"95 % interval {interval(claim.low, claim.high)}"]
-    return ends + ([] if is_gap(claim.p) else [probability(claim.p)])
+    ends += [] if is_gap(claim.p) else [probability(claim.p)]
+    return ends + ([] if is_gap(claim.smallest) else [f"smallest effect found {claim.smallest:.1f}"])
 
 
 def _strip(claim: Claim, reach: float) -> dict[str, float] | None:

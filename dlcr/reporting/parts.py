@@ -68,7 +68,8 @@ class Claim:
     """A statement of the paper, held against this run.
 
     paper: what the paper says, with its numbers and where. effect: in `unit`, with 95 % interval and p value (NaN where
-    there is none); test: how they were computed, in words. sources: the evaluations behind it.
+    there is none); smallest: the smallest effect that the run finds with 80 % power, or, where equality is claimed, the
+    smallest margin; test: how they were computed, in words. sources: the evaluations behind it.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Claim:
     low: float
     high: float
     p: float
+    smallest: float
     unit: str
     test: str
     detail: str

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from dlcr.evaluation.statistics import Estimate, mean_estimate
 from dlcr.params import Params, evaluation_folder, evaluation_places
 from dlcr.reporting.lineage import lineages
 
@@ -106,27 +107,43 @@ def timing_of(timings: pd.DataFrame, stage: str, name: str) -> dict:
     return {} if found.empty else found.iloc[-1].dropna().to_dict()
 
 
-def per_query(result: Result, kind: str) -> pd.DataFrame:
-    """Each query's top-1 and AP in percent in the result's setting and kind (`KINDS`), averaged over the seeds.
+def query_scores(result: Result, kind: str, measure: str) -> pd.DataFrame:
+    """Each query's top-1 or AP ("top1", "map"; in percent) in the result's setting and kind (`KINDS`): a row per query,
+    a column per training seed; index (subject, image_id), sorted.
 
-    Returns columns top1, map; index image_id, sorted. Raises ValueError if the evaluation has no such
-    queries.
+    Raises ValueError if the evaluation has no such queries.
     """
     rows = result.outcomes(kind)
     if rows.empty:
         raise ValueError(f"{result.folder / 'per_query.parquet'}: no {kind} queries of setting {result.setting!r}")
-    table = rows.groupby("image_id", sort=True)[["hit", "ap"]].mean() * 100
-    return table.rename(columns={"hit": "top1", "ap": "map"})
+    table = rows.pivot_table(
+        index=["subject", "image_id"], columns="seed", values={"top1": "hit", "map": "ap"}[measure]
+    )
+    return table.sort_index() * 100
 
 
-def aligned(*columns: pd.Series) -> list[np.ndarray]:
-    """The same queries of several evaluations in the same order; ValueError if they do not have the same queries."""
-    first = columns[0].sort_index()
-    for column in columns[1:]:
-        if set(column.index) != set(first.index):
-            example = min(set(column.index) ^ set(first.index))
+def same_queries(*tables: pd.DataFrame) -> list[pd.DataFrame]:
+    """Tables of `query_scores` with the training seeds that all of them have; ValueError if they do not have the same
+    queries."""
+    first = tables[0]
+    for table in tables[1:]:
+        if not table.index.equals(first.index):
+            example = min(set(table.index) ^ set(first.index))[1]
             raise ValueError(f"evaluations of one table need the same queries; {example!r} is not in all of them")
-    return [column.reindex(first.index).to_numpy(float) for column in columns]
+    seeds = [seed for seed in first.columns if all(seed in table.columns for table in tables)]
+    return [table[seeds] for table in tables]
+
+
+def estimate(table: pd.DataFrame) -> Estimate:
+    """The mean of `query_scores`, or of a difference of two of them."""
+    return mean_estimate(table.to_numpy(float).T, table.index.get_level_values("subject").to_numpy())
+
+
+def difference(a: pd.DataFrame, b: pd.DataFrame) -> Estimate | None:
+    """The paired difference of two tables of `query_scores`, over the training seeds that both have; None if there are
+    none. Raises ValueError if they do not have the same queries."""
+    a, b = same_queries(a, b)
+    return None if a.columns.empty else estimate(a - b)
 
 
 def _read(source: Path, columns: list[str]) -> pd.DataFrame:

@@ -16,10 +16,12 @@ import re
 import shutil
 import warnings
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from dlcr.runtime.files import atomic_path, write_text
 
 _KEY = re.compile(r"^[0-9A-Za-z._-]{1,200}$")
+_LISTING = ".files"
 _NO_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES}
 
 
@@ -90,6 +92,30 @@ class Store:
                 raise ValueError(f"{source}: changed while it was put into the store")
             part.chmod(0o444)  # a writer that opens a linked file by mistake is refused
         write_text(self._entry(key), digest + "\n")
+
+    def take_folder(self, key: str, destination: str | Path) -> bool:
+        """`take` for a folder that `put_folder` put in; False, and no `destination`, where a file is lacking."""
+        destination = Path(destination)
+        listing = destination / _LISTING
+        if not self.take(key, listing):
+            return False
+        names = json.loads(listing.read_text(encoding="utf-8"))
+        listing.unlink()
+        if all(self.take(key_of([key, name]), destination / name) for name in names):
+            return True
+        shutil.rmtree(destination)
+        return False
+
+    def put_folder(self, key: str, source: str | Path) -> None:
+        """`put` of all files of a folder, the list of their names last."""
+        source = Path(source)
+        names = sorted(path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file())
+        for name in names:
+            self.put(key_of([key, name]), source / name)
+        with TemporaryDirectory(dir=self.root) as folder:
+            listing = Path(folder) / _LISTING
+            write_text(listing, json.dumps(names))
+            self.put(key, listing)
 
     def _entry(self, key: str) -> Path:
         name = _of_image(key)

@@ -2,9 +2,13 @@
 
 import random
 
+import numpy as np
 import pytest
 
 from dlcr.minicc import DOMAINS, benchmark_cameras, benchmark_scenes, outfit_words, pool_of, pretrain_scene
+from dlcr.minicc.difficulty import KEPT
+
+SLOTS = ("upper", "lower", "footwear")
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +42,17 @@ def test_cameras_a_and_b_share_clothes_and_c_differs(scenes):
         if camera == "C":
             assert not {clothes for clothes, _ in outfits} & {clothes for clothes, _ in worn[subject, "A"]}
             assert not {outfit for _, outfit in outfits} & {outfit for _, outfit in worn[subject, "A"]}
+
+
+def test_some_garments_are_kept_and_uppers_change() -> None:
+    scenes = benchmark_scenes(train_subjects=0, val_subjects=0, test_subjects=400, images_per_camera=1)
+    first = {scene.subject: scene.outfit for scene in scenes if scene.camera == "A"}
+    then = {scene.subject: scene.outfit for scene in scenes if scene.camera == "C"}
+    same = {slot: np.mean([getattr(first[s], slot) == getattr(then[s], slot) for s in first]) for slot in SLOTS}
+    assert same["upper"] == 0
+    assert same["lower"] == pytest.approx(KEPT["lower"], abs=0.08)
+    assert same["footwear"] == pytest.approx(KEPT["footwear"], abs=0.08)
+    assert {pool_of(outfit) for outfit in (*first.values(), *then.values())} == {"benchmark"}
 
 
 def test_roles_have_their_cameras_and_subjects(scenes):

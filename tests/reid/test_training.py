@@ -72,13 +72,18 @@ def train_toy(
     train_run("r", run, {"": recipe}, dataset, generated, seeds, output, **others)
 
 
-def _facts(root: Path, name: str = "r") -> dict[str, float]:
+def facts_of(root: Path, name: str = "r") -> dict[str, float]:
     """What was measured of a run; not where, and what that cost."""
     found = json.loads((root / f".dlcr/timings/train@{name}.json").read_text())
     return {key: value for key, value in found.items() if key not in ("stage", "name", "machine", "core_hours")}
 
 
-def _bytes(folder: Path) -> dict[str, bytes]:
+def forget(root: Path) -> None:
+    """Nothing that was trained is taken again."""
+    shutil.rmtree(root / ".dlcr/store")
+
+
+def file_bytes(folder: Path) -> dict[str, bytes]:
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
@@ -86,11 +91,17 @@ def _bytes(folder: Path) -> dict[str, bytes]:
 def test_a_run_leaves_its_outputs_only(make_toy, tmp_path: Path) -> None:
     dataset, generated = make_toy(skipped=((0, 0), (1, 0), (2, 0)))
     train_toy(RECIPE, dataset, generated, [0, 1], tmp_path / "runs/r")
-    facts = _facts(tmp_path)
+    facts = facts_of(tmp_path)
     folder = tmp_path / "runs/r/seed-0"
     curves = [f"live/plots/metrics/{name}.tsv" for name in ("adversarial", "clothes", "identity", "learning_rate")]
     curves += ["live/plots/metrics/replaced.tsv", "live/plots/metrics/variants.tsv"]
-    assert sorted(_bytes(folder)) == ["config.json", "history.csv", "live/metrics.json", *curves, "model.safetensors"]
+    assert sorted(file_bytes(folder)) == [
+        "config.json",
+        "history.csv",
+        "live/metrics.json",
+        *curves,
+        "model.safetensors",
+    ]
     history = pd.read_csv(folder / "history.csv")
     assert history["epoch"].tolist() == [0, 1, 2, 3, 4]
     assert history["learning_rate"].tolist() == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4, 1e-5])
@@ -100,7 +111,7 @@ def test_a_run_leaves_its_outputs_only(make_toy, tmp_path: Path) -> None:
     assert set(facts) == {"epoch_seconds", "images_per_second", "waiting", "peak_memory_mb", "seconds"}
     assert 0 <= facts["waiting"] < 1
     assert not any((tmp_path / ".dlcr/checkpoints").iterdir())
-    assert _bytes(folder)["model.safetensors"] != _bytes(tmp_path / "runs/r/seed-1")["model.safetensors"]
+    assert file_bytes(folder)["model.safetensors"] != file_bytes(tmp_path / "runs/r/seed-1")["model.safetensors"]
 
     model = load_model(folder)
     assert model.size == (32, 16)
@@ -210,22 +221,24 @@ def test_killed_and_resumed_gives_the_same_bytes(make_toy, tmp_path: Path) -> No
     assert len(done["history"]) < 15
     assert done["history"] or done["steps"]
     train_toy(recipe, dataset, generated, [3], tmp_path / "runs/resumed")
-    facts = _facts(tmp_path)
+    facts = facts_of(tmp_path)
     assert facts["epoch_seconds"] > 0
     assert "seconds" not in facts  # of the whole training this call knows nothing
+    forget(tmp_path)
     train_toy(recipe, dataset, generated, [3], tmp_path / "runs/whole")
-    assert _bytes(tmp_path / "runs/resumed/seed-3") == _bytes(tmp_path / "runs/whole/seed-3")
+    assert file_bytes(tmp_path / "runs/resumed/seed-3") == file_bytes(tmp_path / "runs/whole/seed-3")
 
 
 @pytest.mark.slow
 def test_processes_give_the_same_bytes_as_one(make_toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset, generated = make_toy()
     train_toy(RECIPE, dataset, generated, [0, 1], tmp_path / "runs/one")
+    forget(tmp_path)
     monkeypatch.delenv("DLCR_WORKERS")
     monkeypatch.setattr(determinism, "core_count", lambda: 2)
     train_toy(RECIPE, dataset, generated, [0, 1], tmp_path / "runs/two")
     for folder in ("seed-0", "seed-1"):
-        assert _bytes(tmp_path / "runs/one" / folder) == _bytes(tmp_path / "runs/two" / folder)
+        assert file_bytes(tmp_path / "runs/one" / folder) == file_bytes(tmp_path / "runs/two" / folder)
 
 
 class Stopped(Exception):
@@ -239,6 +252,7 @@ def test_stopped_after_any_step_it_ends_with_the_same_bytes(
     dataset, generated = make_toy((8, 8))
     recipe = but(RECIPE, epochs=2, accumulate=accumulate)
     train_toy(recipe, dataset, generated, [0], tmp_path / "runs/whole")
+    forget(tmp_path)
     monkeypatch.setattr(seed, "SAVE_SECONDS", 0.0)
     saved, stops = 0, []
     save = seed.save_checkpoint
@@ -258,35 +272,7 @@ def test_stopped_after_any_step_it_ends_with_the_same_bytes(
     expected = [(epoch, step) for epoch in (0, 1) for step in range(accumulate, 4, accumulate)] + [(1, 0), (2, 0)]
     assert sorted(stops) == sorted(expected)
     assert saved == len(expected)
-    assert _bytes(tmp_path / "runs/stopped/seed-0") == _bytes(tmp_path / "runs/whole/seed-0")
-
-
-def test_stopped_ablations_keep_what_was_trained(make_toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stopped in the second of two, the first one's outputs are written again without an epoch of training."""
-    dataset, generated = make_toy()
-    recipes = {"one": but(RECIPE, epochs=2), "two": but(RECIPE, epochs=1)}
-    work = (RUN, recipes, dataset, generated, [0], tmp_path / "runs/r")
-    trained, train_epoch = [], seed._train_epoch
-
-    def counted(job: seed.Job, *arguments: object) -> tuple[float, float]:
-        trained.append(job.output.name)
-        if trained.count("two") == 1:
-            raise Stopped
-        return train_epoch(job, *arguments)
-
-    monkeypatch.setattr(seed, "_train_epoch", counted)
-    with pytest.raises(Stopped):
-        train_run("r", *work)
-    shutil.rmtree(tmp_path / "runs")  # as DVC does before it runs a stage
-    trained.append("two")  # stop no more
-    train_run("r", *work)
-    assert trained == ["one", "one", "two", "two", "two"]
-    assert not (tmp_path / ".dlcr/timings/train@r.json").exists()  # of the whole training this call knows nothing
-    assert "seconds" not in _facts(tmp_path, "r.two")
-    for name, recipe in recipes.items():
-        train_toy(recipe, dataset, generated, [0], tmp_path / "runs" / name)
-        assert _bytes(tmp_path / "runs/r" / name / "seed-0") == _bytes(tmp_path / "runs" / name / "seed-0")
-    assert not list((tmp_path / ".dlcr/checkpoints").iterdir())
+    assert file_bytes(tmp_path / "runs/stopped/seed-0") == file_bytes(tmp_path / "runs/whole/seed-0")
 
 
 def test_pixels_from_the_shards_give_the_same_bytes_as_the_cache(
@@ -294,9 +280,10 @@ def test_pixels_from_the_shards_give_the_same_bytes_as_the_cache(
 ) -> None:
     dataset, generated = make_toy()
     train_toy(RECIPE, dataset, generated, [0], tmp_path / "runs/cached")
+    forget(tmp_path)
     monkeypatch.setattr(train, "fits", lambda *_: False)
     train_toy(RECIPE, dataset, generated, [0], tmp_path / "runs/decoded")
-    assert _bytes(tmp_path / "runs/cached/seed-0") == _bytes(tmp_path / "runs/decoded/seed-0")
+    assert file_bytes(tmp_path / "runs/cached/seed-0") == file_bytes(tmp_path / "runs/decoded/seed-0")
 
 
 def test_the_best_epoch_on_validation_is_kept(make_toy, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from made_up import make_data, make_evaluation
 
 from dlcr.params import Params, Row, load_params
 from dlcr.reporting.measured import comparer
-from dlcr.reporting.results import Result, load_result, per_query
+from dlcr.reporting.results import Result, load_result, query_scores
 from dlcr.reporting.tables import check, specs
 from dlcr.reporting.tables.a8 import reference_k
 from dlcr.reporting.tables.specs import Sources, make_table
@@ -65,7 +65,7 @@ def numbers(table: str, rows: Rows, results: dict, shown: str = "") -> pd.DataFr
     """The numbers of a table, or of one that shows another's rows, for a profile that fills it with these rows."""
     params = profile(table, rows)
     check(params)
-    sources = Sources(params, results, pd.DataFrame(), {}, comparer(100, 0))
+    sources = Sources(params, results, pd.DataFrame(), {}, comparer())
     return make_table(specs()[shown or table], sources).numbers
 
 
@@ -264,9 +264,9 @@ def test_tables_that_are_not_filled_or_are_not_there_are_named(results: dict) ->
 
 
 def test_a_difference_is_to_the_rankings_that_are_named(results: dict) -> None:
-    compare = comparer(100, 0)
+    compare = comparer()
     row = compare((results["dlcr"], "refined"), (results["base"], "refined"))
-    values = [per_query(results[name], "refined")["top1"].mean() for name in ("dlcr", "base")]
+    values = [query_scores(results[name], "refined", "top1").to_numpy().mean() for name in ("dlcr", "base")]
     assert row["top1_difference"] == pytest.approx(values[0] - values[1])
     assert "top1_difference" not in compare((results["dlcr"], "plain"), (results["dlcr"], "plain"))
     assert compare((None, "plain"), (results["base"], "plain")) == {"evaluation": None}
@@ -274,11 +274,11 @@ def test_a_difference_is_to_the_rankings_that_are_named(results: dict) -> None:
 
 def test_one_seed_has_no_deviation(results: dict) -> None:
     one = Result("one", results["base"].folder, results["base"].scores | {"seeds": {"0": {}}}, results["base"].queries)
-    assert np.isnan(comparer(10, 0)((one, "plain"), (None, "plain"))["top1_std"])
+    assert np.isnan(comparer()((one, "plain"), (None, "plain"))["top1_std"])
 
 
 def test_other_queries_are_named(results: dict, tmp_path: Path) -> None:
     fewer = results["base"].queries[lambda table: table["image_id"] != table["image_id"].iloc[0]]
     other = Result("other", tmp_path, results["base"].scores, fewer)
     with pytest.raises(ValueError, match=r"dlcr and other: .*the same queries"):
-        comparer(10, 0)((results["dlcr"], "plain"), (other, "plain"))
+        comparer()((results["dlcr"], "plain"), (other, "plain"))

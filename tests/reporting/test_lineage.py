@@ -75,7 +75,6 @@ def test_what_params_yaml_says_is_a_result(project: Path) -> None:
     ("old", "new", "key"),
     [
         ("\nk: 10\n", "\nk: 20\n", "k"),
-        ("seeds: [0, 1]", "seeds: [0]", "seeds"),
         ("steps: 4\n", "steps: 5\n", "inpaint"),
         ("weight_decay: 1.0e-7", "weight_decay: 1.0e-6", "discriminate"),
         ("generated: inpainting, mode: progressive}", "generated: inpainting, mode: paired}", "runs.progressive"),
@@ -88,6 +87,11 @@ def test_an_edit_makes_it_another_ones(project: Path, old: str, new: str, key: s
     assert load_results(project, params)["progressive"] is None
     said = provenance(project, params, load_all())["evaluations"]["progressive"]["stale"]
     assert f"It was made with another {key} than params.yaml has." in said
+
+
+def test_other_seeds_measure_the_same(project: Path) -> None:
+    edit(project, "seeds: [0, 1]", "seeds: [0]")
+    assert load_results(project, load_params())["progressive"].scores["seeds"].keys() == {"0", "1"}
 
 
 def test_another_profiles_numbers_are_not_shown(project: Path, repository: Path) -> None:

@@ -15,7 +15,7 @@ from dlcr.params import Row, load_params
 from dlcr.reporting.measured import comparer
 from dlcr.reporting.oracle import gain_shares, share_of_gain
 from dlcr.reporting.paper import paper_table
-from dlcr.reporting.results import aligned, load_result, per_query, timing_of
+from dlcr.reporting.results import difference, load_result, query_scores, timing_of
 from dlcr.reporting.tables import a5, a6, settings, t1, wall
 from dlcr.reporting.tables.specs import Sources
 
@@ -74,51 +74,54 @@ def test_settings_hold_every_setting_that_was_measured(results: dict) -> None:
     assert table({"absent": None}).empty
 
 
-def brute_share(base: np.ndarray, method: np.ndarray, oracle: np.ndarray, n: int, seed: int) -> list[float]:
-    """The definition, one resample after the other: draw queries with replacement, average, divide."""
-    counts = np.random.default_rng(seed).multinomial(len(base), np.full(len(base), 1 / len(base)), size=n)
-    shares = []
-    for count in counts:
-        drawn = np.repeat(np.arange(len(base)), count)
-        shares.append((method[drawn].mean() - base[drawn].mean()) / (oracle[drawn].mean() - base[drawn].mean()))
-    return [
-        (method.mean() - base.mean()) / (oracle.mean() - base.mean()),
-        *np.percentile(shares, [2.5, 97.5]),
-    ]
+def drawn(rng: np.random.Generator, mean: float, seeds: int, people: int) -> pd.DataFrame:
+    """Scores of two queries of each person, as `query_scores`."""
+    index = pd.MultiIndex.from_product([range(people), ["a", "b"]], names=["subject", "image_id"])
+    return pd.DataFrame(rng.normal(mean, 5, (len(index), seeds)) + rng.normal(0, 2, seeds), index, range(seeds))
 
 
-@given(st.integers(0, 10**6), st.integers(5, 40))
+@given(st.integers(0, 10**6), st.integers(5, 40), st.integers(1, 8))
 @hypothesis_settings(max_examples=25, deadline=None)
-def test_share_of_gain_is_its_definition(seed: int, count: int) -> None:
+def test_share_of_gain_is_a_ratio_of_means(seed: int, people: int, seeds: int) -> None:
     rng = np.random.default_rng(seed)
-    base, method = rng.uniform(0, 40, count), rng.uniform(20, 70, count)
-    oracle = base + rng.uniform(1, 60, count)
-    found = share_of_gain(base, method, oracle, 60, seed)
-    np.testing.assert_allclose(
-        [found["share"], found["low"], found["high"]], brute_share(base, method, oracle, 60, seed)
-    )
+    base, method, oracle = (drawn(rng, mean, seeds, people) for mean in (20, 50, 80))
+    found = share_of_gain(base, method, oracle)
+    means = [table.to_numpy().mean() for table in (base, method, oracle)]
+    assert found["share"] == pytest.approx((means[1] - means[0]) / (means[2] - means[0]))
+    assert found["low"] < found["share"] < found["high"]
+
+
+def test_the_interval_of_a_share_covers_it() -> None:
+    rng = np.random.default_rng(0)
+    found = [share_of_gain(*(drawn(rng, mean, 4, 30) for mean in (20, 50, 80))) for _ in range(400)]
+    assert 0.92 < np.mean([one["low"] <= 0.5 <= one["high"] for one in found]) < 0.98
 
 
 def test_share_of_gain_says_nothing_without_a_gain() -> None:
-    base = np.array([50.0, 60.0, 70.0])
-    assert np.isnan(list(share_of_gain(base, base + 1, base, 50, 0).values())).all()
-    uncertain = share_of_gain(base, base, base + np.array([30, -10, -10]), 200, 0)
+    base = pd.DataFrame({0: [50.0, 60.0, 70.0]}, pd.MultiIndex.from_tuples([(i, "a") for i in range(3)]))
+    base.index.names = ["subject", "image_id"]
+    assert np.isnan(list(share_of_gain(base, base + 1, base).values())).all()
+    uncertain = share_of_gain(base, base, base + np.array([[30], [-10], [-10]]))
     assert uncertain["share"] == 0
     assert np.isnan(uncertain["low"])
+    assert np.isnan(list(share_of_gain(base, base + 1, (base + 2).set_axis([5], axis=1)).values())).all()
 
 
 def test_gain_shares_need_all_three_rows(results: dict) -> None:
-    shares = gain_shares(results, 100, 0)
-    values = [per_query(results[row], "plain")["top1"].to_numpy() for row in ("1", "5", "oracle")]
-    assert shares["top1"] == share_of_gain(*values, 100, 0)
-    assert gain_shares(results | {"oracle": None}, 100, 0) == {}
+    shares = gain_shares(results)
+    values = [query_scores(results[row], "plain", "top1") for row in ("1", "5", "oracle")]
+    assert shares["top1"] == share_of_gain(*values)
+    assert gain_shares(results | {"oracle": None}) == {}
 
 
-def test_aligned_wants_the_same_queries() -> None:
-    a, b = pd.Series([1.0, 2.0], index=["x", "y"]), pd.Series([3.0, 4.0], index=["y", "x"])
-    assert [column.tolist() for column in aligned(a, b)] == [[1, 2], [4, 3]]
-    with pytest.raises(ValueError, match="'z'"):
-        aligned(a, pd.Series([1.0, 2.0, 3.0], index=["x", "y", "z"]))
+def test_evaluations_are_compared_on_the_same_queries_and_seeds(results: dict) -> None:
+    a, b = (query_scores(results[row], "plain", "map") for row in ("1", "5"))
+    shuffled = b.sample(frac=1, random_state=0).sort_index()
+    assert difference(a, shuffled) == difference(a, b)
+    assert difference(a[[0]], b).seeds == 1
+    assert difference(a[[0]], b[[1]]) is None
+    with pytest.raises(ValueError, match=f"'{b.index[0][1]}' is not in all of them"):
+        difference(a, b.iloc[1:])
 
 
 def test_timing_tables_have_gaps_where_nothing_was_timed(results: dict) -> None:
@@ -128,7 +131,7 @@ def test_timing_tables_have_gaps_where_nothing_was_timed(results: dict) -> None:
         filled = {"a5": {key: Row(evaluation=place) for key, place in rows.items()}}
         report = params.report.model_copy(update={"tables": filled, "dataset": "toy"})
         profile = params.model_copy(update={"report": report})
-        return Sources(profile, found, pd.DataFrame(timings), {}, comparer(50, 0))
+        return Sources(profile, found, pd.DataFrame(timings), {}, comparer())
 
     evaluations = {name: replace(results[row], name=name) for name, row in (("concat", "1"), ("progressive", "5"))}
     timed = [{"stage": "train", "name": "progressive", "epoch_seconds": 3.5}]

@@ -130,18 +130,19 @@ def on_clothes(root: Path, params: Params, models: list[ReidModel]) -> str:
     difference with its interval; "" without masks."""
     dataset = params.report.dataset
     seed = seed_of("activations", params.seed)
-    queries = load_manifest(root / "data" / dataset).query("split == 'query'")["image_id"].sort_values()
-    chosen = queries.sample(min(MEASURED, len(queries)), random_state=np.random.default_rng(seed)).tolist()
+    queries = load_manifest(root / "data" / dataset).query("split == 'query'").sort_values("image_id")
+    drawn = queries.sample(min(MEASURED, len(queries)), random_state=np.random.default_rng(seed))
+    chosen = drawn["image_id"].tolist()
     masks = _masks(root / "masks" / dataset, chosen)
     if not masks:
         return ""
     images = open_images(root / "data" / dataset / "images")
     before, after = (_measured(model, images, chosen, masks) for model in models)
-    paired = paired_difference(after, before, params.report.bootstrap, seed)
-    drawn = "all" if len(chosen) == len(queries) else "drawn with a seed"
+    paired = paired_difference(after, before, drawn["subject"])
+    which = "all" if len(chosen) == len(queries) else "drawn with a seed"
     area = 100 * np.mean([mask.mean() for mask in masks])
     return (
-        f" Over {len(chosen)} queries ({drawn}) {before.mean():.1f} % of the baseline’s maps and {after.mean():.1f} % "
+        f" Over {len(chosen)} queries ({which}) {before.mean():.1f} % of the baseline’s maps and {after.mean():.1f} % "
         f"of DLCR’s lie on the clothes, which cover {area:.1f} % of the images: {signed(paired.mean)} points "
         f"(95 % interval {interval(paired.low, paired.high)}, {probability(paired.p_value)})."
     )

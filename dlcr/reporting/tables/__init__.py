@@ -16,7 +16,6 @@ from dlcr.params import Params
 from dlcr.reporting.measured import comparer
 from dlcr.reporting.parts import Table
 from dlcr.reporting.tables.specs import Results, Sources, Spec, make_table
-from dlcr.runtime.seeds import seed_of
 
 
 @cache
@@ -55,6 +54,5 @@ def make_tables(
     Raises ValueError naming the key of params.yaml or the file that does not fit.
     """
     check(params)
-    compare = comparer(params.report.bootstrap, seed_of("report", params.seed))
-    sources = Sources(params, results, timings, survey, compare)
+    sources = Sources(params, results, timings, survey, comparer())
     return {name: make_table(spec, sources) for name, spec in specs().items()}

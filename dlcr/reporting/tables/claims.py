@@ -4,7 +4,8 @@ from dataclasses import fields
 
 import pandas as pd
 
-from dlcr.reporting.claims import claim_row, claims, records
+from dlcr.reporting.claim_texts import claim_row, records
+from dlcr.reporting.claims import claims
 from dlcr.reporting.parts import Claim, Mark
 from dlcr.reporting.tables.specs import Sources, Spec
 

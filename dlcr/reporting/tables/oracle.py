@@ -9,15 +9,13 @@ from dlcr.reporting.oracle import gain_shares
 from dlcr.reporting.paper import ORACLE
 from dlcr.reporting.parts import Cell, Mark
 from dlcr.reporting.tables.specs import Sources, Spec
-from dlcr.runtime.seeds import seed_of
 
 COLUMNS = ("measure", "share", "low", "high", "evaluation")
 
 
 def numbers(sources: Sources) -> pd.DataFrame:
-    params = sources.params
     rows = {row: sources.ranked(f"a1/{row}")[0] for row in ("1", "5", ORACLE)}
-    shares = gain_shares(rows, params.report.bootstrap, seed_of("report", params.seed))
+    shares = gain_shares(rows)
     found = [
         {"measure": measure, **shares.get(measure, {}), "evaluation": rows["5"].name if shares else None}
         for measure in MEASURES
@@ -43,6 +41,6 @@ SPEC = Spec(
     view=view,
     notes=[
         "(row 5 - row 1) / (oracle - row 1) of Table A1, without refinement. Undefined where the oracle gains nothing; "
-        "the interval is undetermined where it gains nothing in a resample."
+        "the interval is undetermined where it is not shown to gain."
     ],
 )

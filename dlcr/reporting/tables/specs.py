@@ -127,9 +127,8 @@ def _shared_notes(spec: Spec, numbers: pd.DataFrame, sources: Sources) -> list[s
         scores += f" The paper's numbers are {spec.paper}, this run's are on {report.dataset}"
         scores += "." if report.dataset == "prcc" else ": compare order and differences, not levels."
     spread = (
-        "± is the standard deviation over training seeds; intervals and p values resample the queries "
-        f"{report.bootstrap} times, seeds averaged: they say nothing about other training seeds. A p value is "
-        "that of one test."
+        "± is the standard deviation over training seeds; intervals and p values are about other people and, with "
+        "several seeds, other seeds; a difference is over the seeds that both rows have. A p value is that of one test."
     )
     smoke = ["Made to test the pipeline: the scores mean nothing."] if sources.mark == "smoke" else []
     return [scores, spread, *smoke]
