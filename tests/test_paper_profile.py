@@ -109,7 +109,7 @@ def narrow(params: dict, repository: Path) -> dict:
     tables["a1"] = {"1": "baseline", "5": "progressive", "6": {"evaluation": "progressive", "kind": "refined"}}
     tables["t3"]["CAL/stage 1"] = "progressive"
     tables["a5"] = {"progressive": "progressive"}
-    params["report"] |= {"tables": tables, "ways": {"inpainting": "inpainting"}, "bootstrap": 20, "mark": "smoke"}
+    params["report"] |= {"tables": tables, "ways": {"inpainting": "inpainting"}, "mark": "smoke"}
     return params
 
 

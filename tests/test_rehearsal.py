@@ -63,7 +63,7 @@ def try_first(clone: Path, rows: list[str], generated: list[str]) -> None:
         entry["settings"] |= {"clothes_from_epoch": 0}
         entry |= {"size": [64, 32], "epochs": 1, "milestones": [], "identities": 2, "images": 2}
     params["generated"]["queries-prcc"] |= {"k": 2, "steps": 2, "size": [64, 32]}
-    params["report"] |= {"bootstrap": 20, "mark": "smoke"}
+    params["report"] |= {"mark": "smoke"}
     (clone / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
 
 

@@ -27,8 +27,8 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 def run_jobs(
     function: Callable[..., object], jobs: Sequence[tuple], workers: int, on_message: Callable[[object], None]
 ) -> list[object]:
-    """Results of `function(*job, send)` for each job, at most `workers` at a time; 1 runs them in this
-    process. Libraries have `determinism.thread_count()` threads in each.
+    """Results of `function(*job, send)` for each job, by up to `workers` processes, each of which takes one job after
+    the other; 1 runs them in this process. Libraries have `determinism.thread_count()` threads in each.
 
     `send(message)` inside a job calls `on_message(message)` here. A job's ValueError or OSError is raised
     here as ValueError, another exception as RuntimeError with the job's trace; a killed process raises
@@ -36,14 +36,22 @@ def run_jobs(
     """
     if workers == 1:
         return [function(*job, on_message) for job in jobs]
-    waiting = list(enumerate(jobs))
+    waiting = iter(enumerate(jobs))
     results: list[object] = [None] * len(jobs)
     with _processes() as running:
         place: dict[Connection, int] = {}
-        while waiting or running:
-            while waiting and len(running) < workers:
-                index, job = waiting.pop(0)
-                place[_start(running, _job, function, job, threads=determinism.thread_count())] = index
+
+        def give(pipe: Connection) -> None:
+            """The next job, or None, which ends the process."""
+            index, job = next(waiting, (-1, None))
+            place[pipe] = index
+            pipe.send(job)
+            if job is None:
+                running.pop(pipe).join()
+
+        for _ in range(min(workers, len(jobs))):
+            give(_start(running, _jobs, function, threads=determinism.thread_count()))
+        while running:
             for pipe in wait(list(running)):
                 kind, value = _receive(pipe, running[pipe])
                 if kind == "error":
@@ -54,7 +62,7 @@ def run_jobs(
                     on_message(value)
                 else:
                     results[place[pipe]] = value
-                    running.pop(pipe).join()
+                    give(pipe)
     return results
 
 
@@ -148,18 +156,27 @@ def _receive(pipe: Connection, process: SpawnProcess, what: str = "") -> tuple:
         ) from None
 
 
-def _job(function: Callable[..., object], job: tuple, pipe: Connection) -> None:
-    """Body of a process. Ctrl-C is the parent's business; without a parent the next message ends the job."""
+def _jobs(function: Callable[..., object], pipe: Connection) -> None:
+    """Body of a process that takes jobs. Ctrl-C is the parent's business; without a parent the next message ends it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        result = function(*job, lambda message: pipe.send(("message", message)))
-        pipe.send(("result", result))
+        while (job := _next(pipe)) is not None:
+            result = function(*job, lambda message: pipe.send(("message", message)))
+            pipe.send(("result", result))
     except BrokenPipeError:
         return
     except (ValueError, OSError) as error:
         pipe.send(("error", str(error)))
     except Exception:
         pipe.send(("trace", traceback.format_exc()))
+
+
+def _next(pipe: Connection) -> tuple | None:
+    """The next job; None where there is none, or no parent any more."""
+    try:
+        return pipe.recv()
+    except (EOFError, ConnectionResetError):
+        return None
 
 
 def _worker(build: Callable[[], Callable[[Any], Any]], threads: int, pipe: Connection) -> None:

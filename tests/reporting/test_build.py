@@ -29,8 +29,7 @@ TIMINGS = pd.DataFrame(
 
 @pytest.fixture(scope="module")
 def params(repository: Path) -> Params:
-    params = load_params(repository / "profiles" / "minicc.yaml")
-    return params.model_copy(update={"report": params.report.model_copy(update={"bootstrap": 50})})
+    return load_params(repository / "profiles" / "minicc.yaml").model_copy(update={"seeds": [0, 1]})
 
 
 @pytest.fixture(scope="module", autouse=True)

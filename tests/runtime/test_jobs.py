@@ -39,6 +39,19 @@ def test_results_come_in_order(workers: int) -> None:
     assert sorted(messages) == [1, 2, 3]
 
 
+def _process(send) -> int:
+    time.sleep(0.05)
+    return os.getpid()
+
+
+def test_a_process_takes_one_job_after_the_other() -> None:
+    """What it imported serves all of them; there are no more processes than jobs."""
+    assert len(set(run_jobs(_process, [()] * 8, 2, print)) - {os.getpid()}) <= 2
+    assert len(set(run_jobs(_process, [()] * 2, 5, print))) <= 2
+    assert multiprocessing.active_children() == []
+    assert run_jobs(_process, [], 2, print) == []
+
+
 @pytest.mark.parametrize(
     ("kind", "error", "message"),
     [
