@@ -6,13 +6,14 @@ takes time. Where the store is said to be empty, the earlier variants can only c
 """
 
 import hashlib
+import json
 import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
-from clones import command, made_clone, output, start
+from clones import command, documented, follow, made_clone, output, start
 
 from dlcr.data import load_manifest, read_table
 
@@ -164,11 +165,16 @@ def test_every_cache_type_and_damage(two: Path, tmp_path: Path, four: dict[str, 
         check_links(clone, link, four)
 
 
+def images_trained(printed: str) -> int:
+    """How many images of training a command cost, by what it printed."""
+    return sum(int(images) for images in re.findall(r"^train \w+: 100% (\d+)/", printed, flags=re.MULTILINE))
+
+
 def train(folder: Path, seeds: list[int]) -> int:
     """How many images of training the run `baseline` with these seeds cost, and that it has them."""
     printed = output(start(folder, "dvc", "exp", "run", "-S", f"seeds={seeds}", "train@baseline"))
     assert {path.name for path in (folder / "runs/baseline").iterdir()} == {f"seed-{seed}" for seed in seeds}
-    return sum(int(images) for images in re.findall(r"^train baseline: 100% (\d+)/", printed, flags=re.MULTILINE))
+    return images_trained(printed)
 
 
 def trained(folder: Path) -> dict[str, bytes]:
@@ -194,6 +200,14 @@ def test_only_new_seeds_are_trained_in_another_clone_too(clone: Path, tmp_path: 
     command(tmp_path / "other", "dvc", "pull", "--with-deps", "train@baseline")
     assert train(tmp_path / "other", [0, 1]) == cost
     assert trained(tmp_path / "other") == two
+
+
+def test_more_seeds_as_documented(repository: Path, clone: Path) -> None:
+    """From the one seed of this clone to two and to four."""
+    two, four = (images_trained(printed) for printed in follow(clone, documented(repository, "More seeds")))
+    assert 0 < two < four == 2 * two
+    scores = json.loads((clone / "evaluations/progressive/scores.json").read_text())
+    assert list(scores["seeds"]) == ["0", "1", "2", "3"]
 
 
 def check_links(clone: Path, link: str, expected: dict[str, bytes]) -> None:
