@@ -53,8 +53,8 @@ class Row:
     """An evaluation's ranking on both sides, in percent, NaN where there is none.
 
     here, there: by measure, over the seeds that both sides have, as are differences, by measure those of here - there.
-    verdict: `same` where every query has the same scores; `differs` where a difference is beyond chance, of people, seeds
-    and so many rows (Holm, 5 %); else `agrees`. With other queries, or no seed in common, there are no differences.
+    verdict: `same` where every query has the same scores; `differs` where a difference is beyond chance, of people,
+    seeds and so many rows (Holm, 5 %); else `agrees`. With other queries or seeds there are no differences.
     """
 
     evaluation: str

@@ -36,7 +36,7 @@ def numbers(sources: Sources) -> pd.DataFrame:
                 | {"seeds": paired.seeds, "people": paired.subjects}
                 | {"difference": paired.mean, "error": paired.error, "smallest": paired.smallest()}
                 | dict(zip((f"of_{part}" for part in PARTS), 100 * shares / (shares.sum() or np.nan), strict=True))
-                | {f"error_{seeds}": paired.with_seeds(seeds).error for seeds in FORESEEN if paired.seeds > 1}
+                | {f"error_{seeds}": paired.foreseen(seeds).error for seeds in FORESEEN if paired.seeds > 1}
             )
     return pd.DataFrame(found, columns=COLUMNS)
 
