@@ -112,9 +112,9 @@ def make_clone(repository: Path, folder: Path) -> Path:
     return folder
 
 
-def start_make(folder: Path, target: str) -> subprocess.Popen:
+def start_make(folder: Path, target: str, *settings: str) -> subprocess.Popen:
     """Starts `make` with this environment in place of a new one."""
-    return start(folder, "make", "--assume-old=install", f"VENV={programs().parent}", target)
+    return start(folder, "make", "--assume-old=install", f"VENV={programs().parent}", *settings, target)
 
 
 def made_clone(repository: Path, tmp_path_factory: pytest.TempPathFactory, name: str) -> Path:

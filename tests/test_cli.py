@@ -131,16 +131,18 @@ def test_claims_say_their_verdict_by_the_exit_code(
     found = json.loads(CliRunner().invoke(app, ["claims", "--json"]).output)
     assert {claim["outcome"] for claim in found} == {"not run"}
     rows = CliRunner().invoke(app, ["claims", "--markdown"]).output.splitlines()
-    assert rows[0] == "| Claim | Effect (95 % interval) | Here |"
-    assert rows[2] == "| DLCR as a whole raises top-1. |  | not run |"
-    wrong = claims.Claim("x", "It helps.", "+1", "contradicted", -5.0, -8.0, -2.0, 0.001, "points", "paired", "", [])
+    assert rows[0] == "| Claim | Effect (95 % interval) | Smallest effect found with 80 % power | Here |"
+    assert rows[2] == "| DLCR as a whole raises top-1. |  | – | not run |"
+    wrong = claims.Claim(
+        "x", "It helps.", "+1", "contradicted", -5.0, -8.0, -2.0, 0.001, 2.1, "points", "paired", "", []
+    )
     monkeypatch.setattr(claims, "claims", lambda *arguments: [wrong])
     contradicted = CliRunner().invoke(app, ["claims"])
     assert contradicted.exit_code == 3
     assert "CONTRADICTED" in contradicted.output
     contradicted = CliRunner().invoke(app, ["claims", "--markdown"])
     assert contradicted.exit_code == 3
-    assert "| It helps. | -5.0 points (-8.0 to -2.0) | contradicted |" in contradicted.output
+    assert "| It helps. | -5.0 points (-8.0 to -2.0) | 2.1 | contradicted |" in contradicted.output
 
 
 def test_the_version_is_that_of_the_package(repository: Path) -> None:

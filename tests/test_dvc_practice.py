@@ -16,6 +16,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 # Where the commands under each heading of docs/dvc.md are run.
 HEADINGS = {
     "test_dvc_practice.py": ("Changing one thing", "Going back", "A sweep of K"),
+    "test_growth.py": ("More seeds",),
     "test_remotes.py": (
         *("A folder", "SSH", "S3", "HTTP, for everybody", "Another clone", "Only what is needed"),
         *("Links instead of copies", "What is never pushed"),

@@ -1,17 +1,19 @@
-"""K grows and nothing is lost: `dvc exp run -S k=...` makes only the new variants, wherever and however it runs.
+"""K and seeds grow and nothing is lost: `dvc exp run -S k=...` makes only the new variants, wherever and however it
+runs, and `-S 'seeds=[...]'` trains the new seeds only.
 
 Real commands in copies of one clone, profile smoke (k: 2), set `oracle`: nothing to inpaint, so little but the commands
 takes time. Where the store is said to be empty, the earlier variants can only come from DVC's cache.
 """
 
 import hashlib
+import json
 import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
-from clones import command, made_clone, output, start
+from clones import command, documented, follow, made_clone, output, start
 
 from dlcr.data import load_manifest, read_table
 
@@ -161,6 +163,51 @@ def test_every_cache_type_and_damage(two: Path, tmp_path: Path, four: dict[str, 
         assert counts(printed) == (pytest.approx(1 + share), pytest.approx(3 - share))
     for link, clone in clones.items():
         check_links(clone, link, four)
+
+
+def images_trained(printed: str) -> int:
+    """How many images of training a command cost, by what it printed."""
+    return sum(int(images) for images in re.findall(r"^train \w+: 100% (\d+)/", printed, flags=re.MULTILINE))
+
+
+def train(folder: Path, seeds: list[int]) -> int:
+    """How many images of training the run `baseline` with these seeds cost, and that it has them."""
+    printed = output(start(folder, "dvc", "exp", "run", "-S", f"seeds={seeds}", "train@baseline"))
+    assert {path.name for path in (folder / "runs/baseline").iterdir()} == {f"seed-{seed}" for seed in seeds}
+    return images_trained(printed)
+
+
+def trained(folder: Path) -> dict[str, bytes]:
+    paths = [path for path in (folder / "runs/baseline").rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(paths)}
+
+
+def test_only_new_seeds_are_trained_in_another_clone_too(clone: Path, tmp_path: Path) -> None:
+    one = trained(clone)
+    cost = train(clone, [0, 1])
+    assert cost > 0
+    two = trained(clone)
+    assert one.items() <= two.items()
+    assert train(clone, [1, 2, 3]) == 2 * cost
+    assert {name: data for name, data in two.items() if "seed-1" in name}.items() <= trained(clone).items()
+    assert train(clone, [0]) == 0
+    assert trained(clone) == one
+    remote = tmp_path / "remote"
+    command(clone, "dvc", "remote", "add", "--default", "shared", str(remote))
+    command(clone, "git", "commit", "--quiet", "--all", "--message", "remote")
+    command(clone, "dvc", "push", "--with-deps", "train@baseline")
+    command(tmp_path, "git", "clone", "--quiet", str(clone), "other")
+    command(tmp_path / "other", "dvc", "pull", "--with-deps", "train@baseline")
+    assert train(tmp_path / "other", [0, 1]) == cost
+    assert trained(tmp_path / "other") == two
+
+
+def test_more_seeds_as_documented(repository: Path, clone: Path) -> None:
+    """From the one seed of this clone to two and to four."""
+    two, four = (images_trained(printed) for printed in follow(clone, documented(repository, "More seeds")))
+    assert 0 < two < four == 2 * two
+    scores = json.loads((clone / "evaluations/progressive/scores.json").read_text())
+    assert list(scores["seeds"]) == ["0", "1", "2", "3"]
 
 
 def check_links(clone: Path, link: str, expected: dict[str, bytes]) -> None:

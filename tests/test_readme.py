@@ -57,7 +57,10 @@ def test_imports_of_the_library_section(repository: Path) -> None:
 def test_the_example_of_evaluation_runs(repository: Path, capsys: pytest.CaptureFixture) -> None:
     example = next(block for block in blocks((repository / "README.md").read_text(), "python") if "rng" in block)
     exec(compile(example, "README.md", "exec"), {})
-    assert "Difference(mean=" in capsys.readouterr().out
+    mean, low, high, p, smallest = map(float, capsys.readouterr().out.splitlines()[1].split())
+    assert low < mean < high
+    assert 0 < p <= 1
+    assert smallest > (high - low) / 2
 
 
 @pytest.mark.slow

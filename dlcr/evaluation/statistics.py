@@ -81,11 +81,11 @@ class Estimate:
         tests, each at half of `alpha`."""
         return self._quantile(1 - alpha / 2, (1 + power) / 2)
 
-    def with_seeds(self, seeds: int) -> "Estimate":
-        """What to expect of so many training seeds (2 or more) on as many subjects; not after a single seed."""
+    def foreseen(self, seeds: int, subjects: int | None = None) -> "Estimate":
+        """What to expect of so many training seeds (2 or more) and subjects (default: as many); not after one seed."""
+        subjects = subjects or self.subjects
         of_seeds, of_subjects, rest = self.variances
-        squares = (self.subjects * of_seeds + rest, seeds * of_subjects + rest, rest)
-        return _estimate(self.mean, squares, seeds, self.subjects)
+        return _estimate(self.mean, (subjects * of_seeds + rest, seeds * of_subjects + rest, rest), seeds, subjects)
 
     def _quantile(self, *shares: float) -> float:
         """The sum of these quantiles of the error's distribution."""

@@ -35,8 +35,8 @@ FASTER = 1.25
 CONTRADICTED, UNDECIDED = 3, 4
 """Exit codes, apart from those of bad input (1) and of a wrong command line (2)."""
 
-MOST_SEEDS = 100
-"""More than so many training seeds nobody trains to decide a claim."""
+MOST_SEEDS, MOST_PEOPLE = 32, 4000
+"""More than so many nobody trains, or tests on, to decide a claim."""
 
 
 @dataclass(frozen=True)
@@ -322,10 +322,21 @@ def _power(item: Statement, found: Found, family: int, outcome: Outcome) -> str:
         return said
     # what is to be told from zero; of equals, from the nearer end of the margin
     needed = abs(MARGIN - abs(difference.mean)) if item.test == "equivalence" else abs(difference.mean)
-    for seeds in range(len(found.seeds) + 1, MOST_SEEDS + 1):
-        if difference.with_seeds(seeds).smallest(ALPHA / family) <= needed:
-            return f"{said} If the effect is as large as it seems, {seeds} seeds would."
-    return f"{said} No number of seeds up to {MOST_SEEDS} would find one as small as this with so few people."
+    more = {
+        "seeds": ((seeds, difference.foreseen(seeds)) for seeds in range(difference.seeds + 1, MOST_SEEDS + 1)),
+        "people": (
+            (people, difference.foreseen(difference.seeds, people))
+            for people in range(difference.subjects + 10, MOST_PEOPLE + 1, 10)
+        ),
+    }
+    least = {
+        name: next((count for count, trial in trials if trial.smallest(ALPHA / family) <= needed), None)
+        for name, trials in more.items()
+    }
+    enough = [f"{count} {name}" for name, count in least.items() if count]
+    if not enough:
+        return f"{said} Neither {MOST_SEEDS} seeds nor {MOST_PEOPLE} people alone would find one as small as this."
+    return f"{said} If the effect is as large as it seems, {' or '.join(enough)} would find it."
 
 
 def _other(item: Statement, found: Found) -> str:

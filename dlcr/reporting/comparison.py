@@ -36,7 +36,7 @@ from dlcr.reporting.results import Result, came_with_repository, estimate, load_
 DIFFERS = 3
 """Exit code where a row differs, apart from those of bad input (1) and of a wrong command line (2)."""
 READ = ("evaluations", "params.yaml", "dvc.lock")
-Verdict = Literal["same", "agrees", "differs", "not run", "not run there"]
+Verdict = Literal["same", "agrees", "differs", "other queries", "other seeds", "not run", "not run there"]
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class Row:
     """An evaluation's ranking on both sides, in percent, NaN where there is none.
 
     here, there: by measure, over the seeds that both sides have, as are differences, by measure those of here - there.
-    verdict: `same` where every query has the same scores;
-    `differs` where a difference is beyond chance, of people, seeds and so many rows (Holm, 5 %); else `agrees`.
+    verdict: `same` where every query has the same scores; `differs` where a difference is beyond chance, of people,
+    seeds and so many rows (Holm, 5 %); else `agrees`. With other queries or seeds there are no differences.
     """
 
     evaluation: str
@@ -100,7 +100,7 @@ def opened(name: str, root: Path = Path()) -> Iterator[Side]:
 def compare(here: Side, there: Side) -> Comparison:
     """Every ranking that one of the sides has, in the order of the first one's params.yaml, and DVC's stages.
 
-    Raises ValueError where a side's params.yaml or evaluations are damaged, or the queries are not the same.
+    Raises ValueError where a side's params.yaml or evaluations are damaged.
     """
     sides = [load_results(side.folder, load_params(side.folder / "params.yaml")) for side in (here, there)]
     counted = [_counted(results) for results in sides]
@@ -170,12 +170,11 @@ def _row(place: str, kind: str, a: Result | None, b: Result | None) -> Row:
     if not (here and there):
         verdict: Verdict = "not run there" if a is not None else "not run"
         return Row(place, kind, _means(here), _means(there), {}, verdict)
-    try:
-        shared = {measure: same_queries(here[measure], there[measure]) for measure in MEASURES}
-    except ValueError as error:
-        raise ValueError(f"{place}: {error}") from error
+    if not here[MEASURES[0]].index.equals(there[MEASURES[0]].index):
+        return Row(place, kind, _means(here), _means(there), {}, "other queries")
+    shared = {measure: same_queries(here[measure], there[measure]) for measure in MEASURES}
     if shared[MEASURES[0]][0].columns.empty:
-        raise ValueError(f"{place}: the two sides have no training seed in common")
+        return Row(place, kind, _means(here), _means(there), {}, "other seeds")
     differences = {measure: estimate(a - b) for measure, (a, b) in shared.items()}
     same = all(a.equals(b) for a, b in shared.values())
     means = (_means({measure: tables[side] for measure, tables in shared.items()}) for side in (0, 1))

@@ -3,18 +3,18 @@
     found = survey(Path(), params)    # reports/sets.json
     load_survey(Path())               # the same, from the file
 
-`datasets` has of each prepared dataset the counts of `COUNTS` and `images_of_subjects`, how many training images each
-subject has; `sets` of each generated set its variants, what the quality gate drops of them, and their measures.
+`datasets` has of each prepared dataset the counts of `COUNTS`, `images_of_subjects`, how many training images each
+subject has, and where it is parsed `colours`, of its training clothes; `sets` of each generated set its variants, what
+the quality gate drops of them, their measures, and how various their prompts and `colours` are (`diversity`).
 """
 
 import json
 from pathlib import Path
 
-import pandas as pd
-
-from dlcr.data import load_manifest, open_generated
+from dlcr.data import Generated, Masks, load_manifest, open_generated, open_images, open_masks
 from dlcr.data.shards import MEASURES
 from dlcr.params import Params
+from dlcr.reporting.diversity import colours_of_images, colours_of_variants, of_prompts
 from dlcr.reporting.lineage import other_keys
 
 COUNTS = {
@@ -35,19 +35,17 @@ def survey(root: Path, params: Params) -> dict[str, dict]:
     """The datasets and sets of the profile that there are, by name; `root` is the repository's."""
     data = {name: root / "data" / name for name in params.datasets}
     made = {name: root / "generated" / name for name in (*params.generated, *params.imported)}
+    masks = {name: open_masks(root / "masks" / name) for name in data if (root / "masks" / name).is_dir()}
     minimum = params.quality.minimum()
-    return {
-        "datasets": {
-            name: _of_images(load_manifest(folder))
-            for name, folder in data.items()
-            if (folder / "manifest.parquet").is_file()
-        },
-        "sets": {
-            name: _of_variants(open_generated(folder, minimum).table())
-            for name, folder in made.items()
-            if folder.is_dir()
-        },
-    }
+    found: dict[str, dict] = {"datasets": {}, "sets": {}}
+    for name, folder in data.items():
+        if (folder / "manifest.parquet").is_file():
+            found["datasets"][name] = _of_images(folder, masks.get(name))
+    for name, folder in made.items():
+        if folder.is_dir():
+            item = params.generated.get(name) or params.imported[name]
+            found["sets"][name] = _of_variants(open_generated(folder, minimum), masks.get(item.dataset))
+    return found
 
 
 def load_survey(root: Path) -> dict[str, dict]:
@@ -78,9 +76,10 @@ def _load(root: Path, source: Path, absent: dict) -> dict:
     return found
 
 
-def _of_images(manifest: pd.DataFrame) -> dict:
+def _of_images(folder: Path, masks: Masks | None) -> dict:
+    manifest = load_manifest(folder)
     train, splits = manifest[manifest["split"] == "train"], manifest["split"].value_counts()
-    return {
+    found = {
         "original_images": len(train),
         "subjects": train["subject"].nunique(),
         "clothes": train["clothes"].nunique(),
@@ -88,10 +87,15 @@ def _of_images(manifest: pd.DataFrame) -> dict:
         "gallery": int(splits.get("gallery", 0)),
         "images_of_subjects": train["subject"].value_counts().sort_index().tolist(),
     }
+    if masks is not None:
+        found["colours"] = colours_of_images(open_images(folder / "images"), masks, train["image_id"])
+    return found
 
 
-def _of_variants(table: pd.DataFrame) -> dict:
-    """variants; generated_images, those that can be used; not_made; dropped, by the gate; reasons; measures."""
+def _of_variants(made: Generated, masks: Masks | None) -> dict:
+    """variants; generated_images, those that can be used; not_made; dropped, by the gate; reasons; measures;
+    prompts, items and colours."""
+    table = made.table()
     reasons = table.loc[table["skipped"] != "", "skipped"].map(lambda text: " ".join(text.split()[:2]))
     dropped = int(reasons.str.startswith("quality:").sum())
     found = {
@@ -105,4 +109,5 @@ def _of_variants(table: pd.DataFrame) -> dict:
         values = table[measure].dropna()
         if len(values):
             found |= {f"{measure}_1": float(values.quantile(0.01)), f"{measure}_50": float(values.median())}
-    return found
+    found |= of_prompts(table["prompt"])
+    return found if masks is None else found | {"colours": colours_of_variants(made, masks)}

@@ -92,11 +92,11 @@ def test_the_smallest_effect_is_found_as_often_as_said(seeds: int) -> None:
 
 def test_more_seeds_are_foreseen_from_few() -> None:
     rng = np.random.default_rng(3)
-    foreseen = [mean_estimate(*drawn(rng, 4, of_seeds=4.0)).with_seeds(16).error ** 2 for _ in range(300)]
+    foreseen = [mean_estimate(*drawn(rng, 4, of_seeds=4.0)).foreseen(16).error ** 2 for _ in range(300)]
     measured = [mean_estimate(*drawn(rng, 16, of_seeds=4.0)).error ** 2 for _ in range(300)]
     assert np.sqrt(np.mean(foreseen)) == pytest.approx(np.sqrt(np.mean(measured)), rel=0.1)
     one = mean_estimate(*drawn(rng, 4))
-    same = one.with_seeds(4)
+    same = one.foreseen(4)
     assert (same.error, same.freedom, *same.variances) == pytest.approx((one.error, one.freedom, *one.variances))
 
 

@@ -59,9 +59,10 @@ def make_page(params: Params) -> Page:
         for name in ("a1", "fig-a3", "fig-a4")
     }
     claim = Claim(
-        "c1", HOSTILE, HOSTILE, "supported", 4.0, 1.0, 7.0, 0.01, "points of top-1", HOSTILE, "", ["a-claims-own"]
+        "c1", HOSTILE, HOSTILE, "supported", 4.0, 1.0, 7.0, 0.01, 3.0, "points of top-1", HOSTILE, "", ["a-claims-own"]
     )
-    gap = replace(claim, name="c2", outcome="not run", effect=np.nan, low=np.nan, high=np.nan, p=np.nan, sources=[])
+    gaps = dict.fromkeys(("effect", "low", "high", "p", "smallest"), np.nan)
+    gap = replace(claim, name="c2", outcome="not run", **gaps, sources=[])
     facts = {"run": HOSTILE, "dataset": None, "seeds": [0, 1], "data": {HOSTILE: "md5"}, "stages": [{"seconds": 1.5}]}
     return Page(
         params=params,

@@ -19,8 +19,8 @@ from dlcr.reporting.survey import load_survey
 from dlcr.reporting.tables import make_tables
 
 ORDER = [
-    *("t1", "t2", "t3", "t4", "a1", "oracle", "a3", "a4", "a5", "a6", "a8"),
-    *("ccfa-main", "ccfa", "guidance", "combinations", "settings", "cmc", "quality", "claims", "wall"),
+    *("t1", "t2", "t3", "t4", "a1", "oracle", "precision", "a3", "a4", "a5", "a6", "a8"),
+    *("ccfa-main", "ccfa", "guidance", "combinations", "settings", "cmc", "quality", "diversity", "claims", "wall"),
 ]
 MISSING = ("standard", "crowd-progressive", "k-5")
 NO_TIMINGS = pd.DataFrame(columns=["stage", "name"])
@@ -34,7 +34,7 @@ TIMINGS = pd.DataFrame(
 
 @pytest.fixture(scope="module")
 def params(repository: Path) -> Params:
-    return load_params(repository / "profiles" / "minicc.yaml").model_copy(update={"seeds": [0, 1]})
+    return load_params(repository / "profiles" / "minicc.yaml").model_copy(update={"seeds": [0, 1, 2, 3]})
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +183,7 @@ def test_notes_say_where_sources_disagree_and_what_numbers_mean(
     assert "trained with: paired; the paper concatenates them (Sec. 15)" in text["a8"]
     assert "this run's are on minicc: compare order and differences, not levels" in text["a3"]
     assert "Rankings of this run: plain. The paper names no refinement here." in text["t4"]
-    assert "50 times" in text["a8"]
+    assert "a difference is over the seeds that both rows have" in text["a8"]
     assert "mean nothing" not in text["a1"]
     smoke = make_tables(with_report(params, mark="smoke"), load_results(root, params), NO_TIMINGS, load_survey(root))
     assert "the scores mean nothing" in " ".join(smoke["a1"].notes)
@@ -261,7 +261,7 @@ def test_a_new_table_is_a_module_and_a_new_claim_a_row(
     try:
         filled_too = filled(params, "seasons", {"summer": "progressive", "winter": "baseline"})
         found = make_tables(filled_too, results, NO_TIMINGS, load_survey(root))
-        assert list(found) == [*ORDER[:15], "seasons", *ORDER[15:]]
+        assert list(found) == [*ORDER[:16], "seasons", *ORDER[16:]]
         assert found["seasons"].view["Season"].tolist() == ["summer", "winter"]
         assert found["seasons"].numbers.set_index("season").loc["winter", "top1_p"] <= 1
         verdict = claims.claims(filled_too, results, NO_TIMINGS)[-1]

@@ -29,7 +29,7 @@ TIMINGS = pd.DataFrame(
 
 @pytest.fixture(scope="module")
 def params(repository: Path) -> Params:
-    return load_params(repository / "profiles" / "minicc.yaml").model_copy(update={"seeds": [0, 1]})
+    return load_params(repository / "profiles" / "minicc.yaml").model_copy(update={"seeds": [0, 1, 2, 3]})
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -231,7 +231,7 @@ numbers = st.one_of(st.just(float("nan")), st.floats(-200, 200))
 @given(st.lists(st.tuples(numbers, numbers, numbers), max_size=5))
 def test_claims_are_drawn_within_their_line(found: list[tuple[float, float, float]]) -> None:
     claims = [
-        Claim(str(at), "", "", "undecided", effect, low, high, 0.5, "points", "", "", [])
+        Claim(str(at), "", "", "undecided", effect, low, high, 0.5, 4.2, "points", "", "", [])
         for at, (effect, low, high) in enumerate(found)
     ]
     for row in claim_rows(claims, {}):
@@ -244,7 +244,7 @@ def test_claims_are_drawn_within_their_line(found: list[tuple[float, float, floa
 
 
 def test_a_factor_is_not_drawn_beside_points() -> None:
-    factor = Claim("speed", "", "", "supported", 6.6, np.nan, np.nan, np.nan, "times as many", "", "", [])
+    factor = Claim("speed", "", "", "supported", 6.6, np.nan, np.nan, np.nan, np.nan, "times as many", "", "", [])
     row = claim_rows([factor], {})[0]
     assert (row["effect"], row["detail"], row["strip"]) == ("6.6 times as many", "", None)
 
