@@ -213,7 +213,7 @@ def train_steps(recipe: Recipe, sizes: Sizes, epoch: int = 0) -> Iterator[tuple[
     rng = np.random.default_rng(0)
     plan = plan_epoch("paired", samples.subjects, samples.present, epoch, 1, recipe.identities, recipe.images, rng)
     pixels = RandomPixels(samples, Path(), Path(), recipe.size)
-    job = Job(recipe, _run("paired"), pixels, 0, Path(), Path(), torch.get_num_threads(), None)
+    job = Job(recipe, _run("paired"), pixels, 0, "", Path(), Path(), torch.get_num_threads(), None)
     return epoch_steps(job, engine, plan, epoch, 0)
 
 
@@ -245,7 +245,7 @@ def train_once(recipe: Recipe, run: Run, dataset: Path, generated: Path, cached:
         if cached:
             write_pixels(folder / "pixels.npy", pixels, torch.get_num_threads())
             pixels = replace(pixels, cache=folder / "pixels.npy")
-        job = Job(recipe, run, pixels, 0, folder, folder / "run", torch.get_num_threads(), None)
+        job = Job(recipe, run, pixels, 0, "", folder, folder / "run", torch.get_num_threads(), None)
         return train_seed(job, lambda _: None)
 
 

@@ -111,7 +111,7 @@ def query_scores(result: Result, kind: str, measure: str) -> pd.DataFrame:
     """Each query's top-1 or AP ("top1", "map"; in percent) in the result's setting and kind (`KINDS`): a row per query,
     a column per training seed; index (subject, image_id), sorted.
 
-    Raises ValueError if the evaluation has no such queries.
+    Raises ValueError if the evaluation has no such queries, or not all of them for a seed.
     """
     rows = result.outcomes(kind)
     if rows.empty:
@@ -119,6 +119,10 @@ def query_scores(result: Result, kind: str, measure: str) -> pd.DataFrame:
     table = rows.pivot_table(
         index=["subject", "image_id"], columns="seed", values={"top1": "hit", "map": "ap"}[measure]
     )
+    if table.isna().to_numpy().any():
+        seed = table.columns[table.isna().any()][0]
+        example = table.index[table[seed].isna()][0][1]
+        raise ValueError(f"{result.folder / 'per_query.parquet'}: training seed {seed} lacks the query {example!r}")
     return table.sort_index() * 100
 
 

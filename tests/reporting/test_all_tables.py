@@ -92,7 +92,7 @@ def test_every_number_says_what_it_is_and_where_it_is_from(tables: dict[str, Tab
         assert all(cell.text == "–" for cell in cells(table, lambda cell: cell.mark == ""))
         for cell in cells(table, lambda cell: cell.mark == "measured"):
             assert any(character.isdigit() for character in cell.text)
-            assert name in ("t1", "a5", "a6", "quality", "wall") or results[cell.source] is not None
+            assert name in ("t1", "a5", "a6", "quality", "diversity", "wall") or results[cell.source] is not None
         for cell in cells(table, lambda cell: cell.mark in ("paper", "not run")):
             assert cell.source == ""
     assert not any(value == 0 for name in ("t2", "t4", "a1", "a8") for value in tables[name].numbers["top1"])

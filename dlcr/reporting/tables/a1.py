@@ -27,7 +27,8 @@ def notes(params: Params) -> list[str]:
         "Row 4 (all variants, no progressive learning) is 62.9 in Table A1; Table A5 gives 64.0 for what "
         "reads as the same.",
     ]
-    if params.datasets[params.report.dataset].reader == "minicc":
+    dataset = params.datasets.get(params.report.dataset)
+    if dataset is not None and dataset.reader == "minicc":
         found.append(
             "Row 2 is painted by MiniCC's small model, which learned to fill masks and was never shown how to paint "
             "whole pictures: here the row says little about diffusion without a mask."
