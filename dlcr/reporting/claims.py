@@ -335,8 +335,8 @@ def _power(item: Statement, found: Found, family: int, outcome: Outcome) -> str:
     }
     enough = [f"{count} {name}" for name, count in least.items() if count]
     if not enough:
-        return f"{said} Neither {MOST_SEEDS} seeds nor {MOST_PEOPLE} people alone would find one as small as this."
-    return f"{said} If the effect is as large as it seems, {' or '.join(enough)} would find it."
+        return f"{said} Neither {MOST_SEEDS} seeds nor {MOST_PEOPLE} people alone would decide it."
+    return f"{said} If the effect is as large as it seems, {' or '.join(enough)} would decide it."
 
 
 def _other(item: Statement, found: Found) -> str:

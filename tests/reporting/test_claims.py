@@ -169,11 +169,11 @@ def test_power_is_stated_and_what_would_decide(params: Params) -> None:
     shares = [0.53, 0.51, 0.55, 0.49] * (needed // 4)
     many = verdicts(params, result("random", [0.5] * len(shares)), result("paired", shares))
     assert many["prompts"].outcome == "supported"
-    assert "would find it" not in many["prompts"].detail
+    assert "would decide it" not in many["prompts"].detail
     few = verdicts(params, result("random", [0.5] * 4), mixed("paired", 40, 30, seeds=4))["prompts"]
-    assert re.search(r"as large as it seems, \d+ people would find it", few.detail)
+    assert re.search(r"as large as it seems, \d+ people would decide it", few.detail)
     none = verdicts(params, result("random", [0.5] * 4), mixed("paired", 61, 60, seeds=4))["prompts"]
-    assert "Neither 32 seeds nor 4000 people alone would find one as small as this." in none.detail
+    assert "Neither 32 seeds nor 4000 people alone would decide it." in none.detail
     equal = verdicts(params, result("paired", 0.5), mixed("instructblip", 60, 60))["describer"]
     assert f"This run shows equals to lie within {equal.smallest:.1f} points of each other" in equal.detail
     crowd = verdicts(params, *sides, result("standard", [0.2] * 4), result("baseline", [0.2] * 4))["prompts"]
