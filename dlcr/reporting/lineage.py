@@ -22,8 +22,8 @@ PRODUCED = ("data", "masks", "descriptions", "outfits", "discriminators", "gener
 """Folders whose entries are outputs of stages, but for `none` and imported sets."""
 CODE = ("dlcr", "stages", "containers")
 """Folders of code; any other .py file is code too (your own model)."""
-FROZEN = "pretrain@"
-"""Stages that made the small models."""
+FROZEN = "pretrain"
+"""The stage that made the small models."""
 
 
 @dataclass
@@ -52,7 +52,7 @@ def lineages(root: Path, params: Params) -> dict[str, Lineage]:
     root: the repository, with params.yaml, dvc.lock and evaluations/. Raises ValueError for a dvc.lock that is no
     mapping of stages.
     """
-    stages = {name: stage for name, stage in read_lock(root / "dvc.lock").items() if not name.startswith(FROZEN)}
+    stages = {name: stage for name, stage in read_lock(root / "dvc.lock").items() if name != FROZEN}
     writers: dict[str, list[str]] = {}
     for name, stage in stages.items():
         for out in stage.get("outs", []):

@@ -21,14 +21,10 @@ import dlcr
 _ROOT = Path(dlcr.__file__).parents[1]
 _PROJECT = ("dlcr", "stages")
 
-# They keep, carry and show what is made, and decide about none of its bytes: parameters do by their values.
+# They keep, carry and show what is made, and decide about none of its bytes.
 _WITHOUT = {
-    f"dlcr.{name}"
-    for name in (
-        *(f"params.{part}" for part in ("checks", "items", "sections", "whole")),
-        *(f"runtime.{part}" for part in ("code", "earlier", "executor", "files", "jobs", "progress", "resume")),
-        *(f"runtime.{part}" for part in ("stage", "store", "timing")),
-    )
+    f"dlcr.runtime.{name}"
+    for name in ("code", "earlier", "executor", "files", "jobs", "progress", "resume", "stage", "store", "timing")
 }
 
 # Packages whose name in pip differs from the name that is imported.
