@@ -41,7 +41,7 @@ def pipeline() -> dict:
     queries = {"generated/queries-minicc": "q"}
     sources = {"discriminators/none": "n", "models/mini/inpainter": "w", "dlcr/inpainting": "i"}
     return {
-        "pretrain@inpainter": stage({"dlcr/pretrain": "old"}, {"models/mini/inpainter": "other"}),
+        "pretrain": stage({"dlcr/pretrain": "old"}, {"models/mini/inpainter": "other"}),
         "prepare@minicc": stage({"dlcr/data": "c"}, data, {"minicc": {"seed": 0}}),
         "parse@minicc": stage(data, masks, {"parse": {"batch": 1}}),
         "describe@minicc": stage(data, texts, {"seed": 0}),
@@ -82,7 +82,7 @@ def entry(root: Path, params: Params, timings: pd.DataFrame = NOTHING_TIMED, nam
 def test_the_whole_chain(tmp_path: Path, params: Params) -> None:
     found = entry(project(tmp_path, pipeline()), params)
     assert (found["state"], found["gaps"], found["stale"]) == ("complete", [], [])
-    assert set(found["stages"]) == set(pipeline()) - {"pretrain@inpainter", "train@baseline"}
+    assert set(found["stages"]) == set(pipeline()) - {"pretrain", "train@baseline"}
     assert (found["run"], found["dataset"], found["model"], found["seeds"]) == (
         "progressive",
         "minicc",
