@@ -136,7 +136,7 @@ def _compare(item: Statement, pair: Pair, results: Mapping[str, Result | None]) 
     found = {}
     for measure in TITLES:
         sides = [_side(side, results, measure) for side in (pair.a, pair.b)]
-        if None in [side if side is None else "" for side in sides]:
+        if any(side is None for side in sides):
             return None
         a, b = same_queries(*sides)
         if a.columns.empty:
