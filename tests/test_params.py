@@ -243,7 +243,7 @@ def written(folder: Path, content: dict) -> Path:
         ("parse.max_area", 0.005, "parse.max_area: expected more than min_area (0.01), found 0.005"),
         ("inpaint.size", [96, 0], "inpaint.size.1: "),
         ("report.tables.a1.5", "fast", "report.tables.a1.5: no evaluations named 'fast'"),
-        ("report.tables.a1.5", {"evaluation": "ccfa"}, "report.tables.a1.5: no evaluations named 'ccfa'"),
+        ("report.tables.a1.5", {"evaluation": "ccfa-ablations"}, "report.tables.a1.5: no evaluations named 'ccfa-ablations'"),
         ("report.tables.a1.5", {"evaluation": "paired", "kind": "best"}, "report.tables.a1.5.kind: "),
         ("report.datasets.mars", "none", "report.datasets.mars: no datasets named 'mars'"),
         ("private.runs", None, "private.runs: "),

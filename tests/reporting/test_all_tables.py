@@ -124,7 +124,7 @@ def test_cited_methods_are_marked_and_never_not_run(tables: dict[str, Table]) ->
     assert slides.loc["SPS", "Paper PRCC, clothes-changing"] == Cell("62.8 / 57.2", "paper")
     assert slides.loc["SPS", "This run, clothes-changing"] == Cell("–")
     assert slides.loc["CAL", "This run, same clothes"].source == "baseline"
-    assert slides.loc["CCFA (phase I)", "This run, clothes-changing"].source == "ccfa/phase-1"
+    assert slides.loc["CCFA (phase I)", "This run, clothes-changing"].source == "ccfa-ablations/phase-1"
     assert slides.loc["CESD", "Paper PRCC, same clothes"] == Cell("–")
 
 
@@ -209,8 +209,8 @@ def test_nothing_run_is_all_gaps(root: Path, params: Params, results: dict) -> N
 
 
 def test_an_ablation_has_the_recipe_and_the_times_of_its_run(tmp_path: Path, params: Params) -> None:
-    timings = pd.DataFrame([{"stage": "train", "name": "ccfa", "epoch_seconds": 1.5}])
-    asked = filled(params, "a5", {"progressive": "ccfa/normal"})
+    timings = pd.DataFrame([{"stage": "train", "name": "ccfa-ablations", "epoch_seconds": 1.5}])
+    asked = filled(params, "a5", {"progressive": "ccfa-ablations/normal"})
     row = (
         make_tables(asked, load_results(tmp_path, asked), timings, load_survey(tmp_path))["a5"]
         .numbers.set_index("row")

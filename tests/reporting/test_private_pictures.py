@@ -125,5 +125,5 @@ def test_an_item_is_private_by_what_it_is_made_from(params: Params) -> None:
         ("runs", "baseline"),
     ):
         assert not private.is_private(section, name), (section, name)
-    assert with_private(params, "runs", "ccfa").is_private("evaluations", "ccfa/all")
+    assert with_private(params, "runs", "ccfa-ablations").is_private("evaluations", "ccfa-ablations/normal")
     assert with_private(params, "imported", "released").is_private("generated", "released")
