@@ -194,8 +194,8 @@ def compare(
 
 
 @app.command(context_settings={"ignore_unknown_options": True})
-def targets(tables: Annotated[list[str] | None, typer.Argument(metavar="TABLE...")] = None) -> None:
-    """Print the pipeline's stages that evaluate the rows of TABLEs: `dvc repro $(dlcr targets a1)`.
+def targets(tables: Annotated[list[str] | None, typer.Argument(metavar="TABLE[/ROW]...")] = None) -> None:
+    """Print the pipeline's stages that evaluate the rows of TABLEs: `dvc repro $(dlcr targets a1)`, or `a1/5` for one.
 
     A table is a key of report.tables in params.yaml, in any case. On an error a stage is printed that cannot exist.
     """
@@ -208,19 +208,24 @@ def targets(tables: Annotated[list[str] | None, typer.Argument(metavar="TABLE...
     typer.echo("\n".join(found))
 
 
-def table_stages(params: Params, table: str) -> set[str]:
-    """Stages whose evaluations a table shows. ValueError for one that the report does not have, or that is empty."""
+def table_stages(params: Params, asked: str) -> set[str]:
+    """Stages whose evaluations a table shows, or TABLE/ROW, one row of it. ValueError for a table or a row that the
+    report does not have, and for a table that is empty."""
     from dlcr.reporting.tables import check, specs  # loads pandas
 
     check(params)
     known = [name for name, spec in specs().items() if spec.lines]
+    table, slash, row = asked.partition("/")
     if table.lower() not in known:
         what = f"no table {table!r} in" if table else "name a table of"
         raise ValueError(f"{what} the report; it has {', '.join(known)}")
     rows = params.report.tables.get(table.lower())
     if not rows:
         raise ValueError(f"table {table.lower()!r} has no rows in params.yaml's report: this profile does not fill it")
-    names = {row.evaluation.partition("/")[0] for row in rows.values()}
+    if slash and row not in rows:
+        what = f"no row {row!r} of" if row else "name a row of"
+        raise ValueError(f"{what} table {table.lower()!r}; params.yaml's report has {', '.join(rows)}")
+    names = {rows[key].evaluation.partition("/")[0] for key in ([row] if slash else rows)}
     return {f"{'private-' if name in params.private.evaluations else ''}refine-eval@{name}" for name in names}
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from dlcr.params import load_params
+from dlcr.runtime.documents import read_yaml
 from dlcr.runtime.files import atomic_path
 
 ACTIVE = Path("params.yaml")
@@ -140,13 +141,7 @@ def _content(path: Path) -> dict:
     """A file's values, unchecked: an edited file may have keys that no stage would take."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; run in the repository's root, or `dlcr profile use minicc`")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected a mapping of sections, found {type(content).__name__}")
-    return content
+    return read_yaml(path)
 
 
 def _show(value: Any) -> str:

@@ -1,6 +1,7 @@
 """`dlcr import-released`, `targets`, `claims` and the shell's completion as a user types them."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -34,6 +35,17 @@ def test_targets_of_tables(
         assert len(printed) > 1
 
 
+def test_targets_of_rows(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `make demo` asks for; a row's name may have a stroke itself."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(repository / "profiles" / "minicc.yaml", "params.yaml")
+    headline = re.search(r"^HEADLINE = (.+)$", (repository / "Makefile").read_text(), re.MULTILINE).group(1).split()
+    printed = CliRunner().invoke(app, ["targets", *headline]).output.splitlines()
+    assert printed == [f"refine-eval@{name}" for name in ("baseline", "oracle", "paired", "progressive")]
+    printed = CliRunner().invoke(app, ["targets", "T3/PCB/stage 1", "ccfa/phase-1"]).output.splitlines()
+    assert printed == ["refine-eval@ccfa-ablations", "refine-eval@pcb-paired"]
+
+
 @pytest.mark.parametrize(
     ("tables", "params", "printed", "message"),
     [
@@ -42,6 +54,8 @@ def test_targets_of_tables(
         ([], {}, "no-such-table", "name a table of the report; it has t2"),
         (["--all"], {}, "no-such-table-all", "no table '--all'"),
         (["$(x); *"], {}, "no-such-table-x", "no table '$(x); *'"),
+        (["a1/7"], {}, "no-such-table-a1-7", "no row '7' of table 'a1'; params.yaml's report has 1, 4, 5, 6, oracle"),
+        (["a1/"], {}, "no-such-table-a1", "name a row of table 'a1'"),
         (["a3"], {}, "no-such-table-a3", "table 'a3' has no rows in params.yaml's report"),
         (["a1"], {"k": "ten"}, "no-such-table-a1", "params.yaml: k: "),
         (["a1"], {"more": 1}, "no-such-table-a1", "params.yaml: more: unknown key"),
@@ -116,7 +130,7 @@ def test_targets_of_ablations_are_their_one_stage(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "params.yaml").write_bytes((repository / "profiles/minicc.yaml").read_bytes())
     printed = CliRunner().invoke(app, ["targets", "ccfa"]).output.split()
-    assert printed == [f"refine-eval@{name}" for name in ("baseline", "ccfa")]
+    assert printed == [f"refine-eval@{name}" for name in ("baseline", "ccfa", "ccfa-ablations")]
 
 
 def test_claims_say_their_verdict_by_the_exit_code(

@@ -14,7 +14,7 @@ from PIL import Image
 from dlcr.data import load_manifest
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
-ONE_SEED = "SEEDS=seeds=[0]"  # as profile smoke has
+ONE_RUN = ("SEEDS=seeds=[0]", "HEADLINE=a1")  # profile smoke has one seed; its Table A1 is cut to one run
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def clones(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     (headline / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     command(headline, "git", "add", "--all")
     command(headline, "git", "commit", "--quiet", "--message", "before")
-    demo = start_make(headline, "demo", ONE_SEED)
+    demo = start_make(headline, "demo", *ONE_RUN)
     everything = made_clone(repository, tmp_path_factory, "everything")
     assert "\nDone. Open reports/index.html\n" in output(demo)
     return everything, headline
@@ -86,7 +86,7 @@ def test_make_demo_changes_what_it_measured_and_nothing_else(clones: tuple[Path,
     fresh = tmp_path / "fresh"
     command(tmp_path, "git", "clone", "--quiet", str(clone), str(fresh))
     shutil.copytree(clone / ".dvc" / "cache", fresh / ".dvc" / "cache")  # what stages wrote before is not made again
-    printed = output(start_make(fresh, "demo", ONE_SEED))
+    printed = output(start_make(fresh, "demo", *ONE_RUN))
     assert (fresh / "runs" / "progressive" / "seed-0" / "model.safetensors").exists()
     assert "Rankings: 2 same." in printed
     assert command(fresh, "git", "status", "--porcelain") == ""

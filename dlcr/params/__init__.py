@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import yaml
 from pydantic import ValidationError
 
 from dlcr.params.checks import all_items, problems
@@ -26,6 +25,7 @@ from dlcr.params.whole import (
     training_modes,
     weight_names,
 )
+from dlcr.runtime.documents import read_yaml
 
 __all__ = [
     "REFERENCES",
@@ -60,17 +60,13 @@ def load_params(path: str | Path = "params.yaml") -> Params:
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: one line that names the file, the key and what was expected: an unknown or missing key, a value of
-            another type, a name that no section defines, or a public item that is made from a private one.
+            another type, a name that no section defines, a public item that is made from a private one, or what
+            `dlcr.runtime.documents.read_yaml` does not take.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; run in the repository's root, or `dlcr profile use minicc`")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected a mapping of sections, found {type(content).__name__}")
+    content = read_yaml(path)
     try:
         # Strict validation takes a list for a tuple only in its JSON form, and YAML has no tuples.
         params = Params.model_validate_json(json.dumps(content))

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from dlcr.params.sections import Name, Positive, Section, Size
+from dlcr.params.sections import Name, Positive, Section, Seeds, Size
 from dlcr.runtime.registry import one_of
 
 # By section, the fields of its items that name an item of another section.
@@ -94,7 +94,7 @@ class Run(Section):
     generated: Name
     mode: Literal["none", "concat", "paired", "progressive"]
     k: Positive | None = None
-    seeds: list[int] | None = None
+    seeds: Seeds | None = None
 
     @property
     def own_code(self) -> str | None:

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+
+def _each_once(seeds: list[int]) -> list[int]:
+    twice = sorted({seed for seed in seeds if seeds.count(seed) > 1})
+    if twice:
+        raise ValueError(f"expected every seed once, found {', '.join(map(str, twice))} more often")
+    return seeds
+
 
 Positive = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]  # what the tables of scores can hold
+Seeds = Annotated[list[Seed], Field(min_length=1), AfterValidator(_each_once)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Size = tuple[Positive, Positive]  # height, width in pixels
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]  # names become folder and stage names

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import Field
 
@@ -26,6 +26,8 @@ from dlcr.params.sections import (
     Refine,
     Report,
     Section,
+    Seed,
+    Seeds,
     Summarize,
 )
 
@@ -41,8 +43,8 @@ class Params(Items):
     defaults: dict[str, dict[str, Any]] = Field(default={})
     private: Items
     k: Positive
-    seed: int
-    seeds: Annotated[list[int], Field(min_length=1)]
+    seed: Seed
+    seeds: Seeds
     models: Models
     minicc: MiniCC
     parse: Parse

@@ -14,9 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
-
 from dlcr.params import Params, evaluation_folder
+from dlcr.runtime.documents import read_yaml
 
 PRODUCED = ("data", "masks", "descriptions", "outfits", "discriminators", "generated", "faces", "runs")
 """Folders whose entries are outputs of stages, but for `none` and imported sets."""
@@ -79,16 +78,14 @@ def other_keys(root: Path, stage: str) -> list[str]:
 def _parameters(root: Path) -> object:
     """The content of params.yaml, None if there is none."""
     source = root / "params.yaml"
-    return yaml.load(source.read_text(encoding="utf-8"), yaml.CSafeLoader) if source.is_file() else None
+    return read_yaml(source) if source.is_file() else None
 
 
 def _others(content: object, kept: Mapping) -> list[str]:
     """The keys with other values; seeds aside, as more or fewer of them measure the same, and scores say which they are
     of."""
     return [
-        key
-        for key, value in kept.items()
-        if content is not None and key != "seeds" and not _same(_value(content, key), value)
+        key for key, value in kept.items() if content is not None and key != "seeds" and _value(content, key) != value
     ]
 
 
@@ -101,15 +98,6 @@ def _value(content: object, key: str) -> object:
     parts = key.split(".")
     heads = (".".join(parts[:count]) for count in range(1, len(parts)))
     return next((_value(content[head], key[len(head) + 1 :]) for head in heads if head in content), None)
-
-
-def _same(one: object, other: object) -> bool:
-    """Whether two values from YAML are equal: DVC writes 1.0e-07 as 1e-07, which is a text to some readers."""
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_same, one, other))
-    return one == other or (isinstance(one, float) and isinstance(other, str) and repr(one) == other)
 
 
 def _lineage(
@@ -199,11 +187,7 @@ def read_lock(source: Path) -> dict[str, dict]:
     """The stages of dvc.lock by name, {} if there is none."""
     if not source.is_file():
         return {}
-    try:
-        content = yaml.load(source.read_text(encoding="utf-8"), yaml.CSafeLoader)  # the plain loader takes seconds
-    except yaml.YAMLError as error:
-        raise ValueError(f"{source}: not YAML: {' '.join(str(error).split())}") from error
-    stages = content.get("stages") if isinstance(content, dict) else None
+    stages = read_yaml(source).get("stages")
     if not isinstance(stages, dict):
         raise ValueError(f"{source}: expected a mapping with `stages`, as DVC writes it")
     return stages
