@@ -15,6 +15,7 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
+from dlcr.runtime.alone import hold
 from dlcr.runtime.code import code_of
 from dlcr.runtime.earlier import adopt, earlier_files
 from dlcr.runtime.executor import Work, run_chunks
@@ -94,8 +95,12 @@ def split_rows(rows: list, size: int, name: str) -> dict[str, list]:
 
 @contextmanager
 def parts_folder(stage: str, name: str) -> Iterator[Path]:
-    """An empty folder for the parts that a stage joins into one file; what the store has of them outlives it."""
+    """An empty folder for the parts that a stage joins into one file; what the store has of them outlives it.
+
+    ValueError while another process has it (`dlcr.runtime.alone.hold`).
+    """
     folder = state_root() / "parts" / f"{stage}@{name}"
+    hold(folder)
     rmtree(folder, ignore_errors=True)  # of a run that was killed
     try:
         yield folder

@@ -18,6 +18,7 @@ import warnings
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from dlcr.runtime.alone import hold
 from dlcr.runtime.files import atomic_path, write_text
 
 _KEY = re.compile(r"^[0-9A-Za-z._-]{1,200}$")
@@ -32,8 +33,11 @@ def state_root() -> Path:
 
 def work_folder(key: str) -> Path:
     """Return the folder in which the work `key` keeps what it continues from when it is started again, like the
-    checkpoints of a training. This call does not make it."""
-    return state_root() / "checkpoints" / _of_image(key)
+    checkpoints of a training. This call does not make it, but has it for this process alone from now on: ValueError
+    while another process has it (`dlcr.runtime.alone.hold`)."""
+    folder = state_root() / "checkpoints" / _of_image(key)
+    hold(folder)
+    return folder
 
 
 def key_of(obj: object) -> str:

@@ -53,6 +53,7 @@ def test_keys(store: Store, tmp_path: Path) -> None:
 
 def test_another_image_finds_nothing(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Other libraries may make other bytes of the same inputs; without an image keys are as they are."""
+    monkeypatch.chdir(tmp_path)
     places = set()
     for image in (None, "sha256:one", "sha256:two"):
         if image:
@@ -71,9 +72,9 @@ def test_another_image_finds_nothing(store: Store, tmp_path: Path, monkeypatch: 
 def test_default_root_is_the_main_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert Store().root == tmp_path / ".dlcr" / "store"
-    monkeypatch.setenv("DVC_ROOT", "/elsewhere")
-    assert Store().root == Path("/elsewhere/.dlcr/store")
-    assert work_folder("abc") == Path("/elsewhere/.dlcr/checkpoints/abc")
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path / "elsewhere"))
+    assert Store().root == tmp_path / "elsewhere" / ".dlcr" / "store"
+    assert work_folder("abc") == tmp_path / "elsewhere" / ".dlcr" / "checkpoints" / "abc"
 
 
 def test_take_gives_what_was_put(store: Store, tmp_path: Path) -> None:
