@@ -10,13 +10,29 @@ from tqdm import tqdm
 LINE_SECONDS = 10.0
 
 
+class _Bar(tqdm):
+    """Progress on a terminal."""
+
+    def skip(self, n: int) -> None:
+        self.initial += n
+        self.n += n
+        self.last_print_n += n
+        self.start_t = self.last_print_t = self._time()
+        self.refresh()
+
+
 class _Lines:
     """Progress for logs: one line every LINE_SECONDS and one at the end."""
 
     def __init__(self, total: int | None, desc: str, unit: str) -> None:
         self.total, self.desc, self.unit = total, desc, unit
-        self.done, self.start = 0, time.monotonic()
+        self.done, self.skipped, self.start = 0, 0, time.monotonic()
         self.printed = self.start
+
+    def skip(self, n: int) -> None:
+        self.done += n
+        self.skipped += n
+        self.start = time.monotonic()
 
     def update(self, n: int = 1) -> None:
         self.done += n
@@ -25,17 +41,19 @@ class _Lines:
 
     def print(self) -> None:
         self.printed = time.monotonic()
+        elapsed, unit = self.printed - self.start, " " + self.unit
         line = tqdm.format_meter(
-            self.done, self.total, self.printed - self.start, prefix=self.desc, unit=" " + self.unit, ncols=0
+            self.done, self.total, elapsed, prefix=self.desc, unit=unit, ncols=0, initial=self.skipped
         )
         print(line, file=sys.stderr, flush=True)
 
 
 @contextmanager
-def progress(total: int | None, desc: str, unit: str = "image") -> Iterator[tqdm | _Lines]:
-    """Yield an object whose `update(n)` counts `n` more units of `total` (None: unknown)."""
+def progress(total: int | None, desc: str, unit: str = "image") -> Iterator[_Bar | _Lines]:
+    """Yield an object whose `update(n)` counts `n` more units of `total` (None: unknown), and whose `skip(n)` counts
+    those that were there: they say nothing about the speed, which is measured from then on."""
     if sys.stderr.isatty():
-        with tqdm(total=total, desc=desc, unit=" " + unit, dynamic_ncols=True) as bar:
+        with _Bar(total=total, desc=desc, unit=" " + unit, dynamic_ncols=True) as bar:
             yield bar
         return
     lines = _Lines(total, desc, unit)

@@ -74,7 +74,7 @@ def make_files(
                     store.put(keys[name], folder / name)
                     missing.remove(name)
         made = sum(len(files[name]) for name in missing)
-        bar.update(total - made)
+        bar.skip(total - made)
         written: Future | None = None
         chunks = ((name, partial(payload, files[name])) for name in missing)
         with closing(run_chunks(build, chunks, desc)) as results:

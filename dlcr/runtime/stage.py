@@ -7,6 +7,9 @@ import typer
 
 from dlcr.runtime.alone import end_with_dvc
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
 
 def run_stage(app: typer.Typer) -> None:
     """Run a stage's Typer command; ValueError, OSError and MemoryError become `error: ...` on stderr, exit code 1.
@@ -17,7 +20,14 @@ def run_stage(app: typer.Typer) -> None:
     end_with_dvc()
     try:
         app()
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            print("interrupted: what is finished is kept, the same command goes on from there", file=sys.stderr)
+        raise
     except (ValueError, OSError, MemoryError) as error:
         lines = (line.strip() for line in str(error).splitlines())
-        print("error: " + " ".join(line for line in lines if line), file=sys.stderr)
+        said = " ".join(line for line in lines if line)
+        if not said:  # as Python's own MemoryError
+            said = "out of memory" if isinstance(error, MemoryError) else type(error).__name__
+        print(f"error: {said}", file=sys.stderr)
         sys.exit(1)
