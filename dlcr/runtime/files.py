@@ -8,11 +8,14 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
-# .<name>.<host>.<process>.<random>.part: the name tells its writer, and so whether that one is dead
+# .<name>.<host and PID namespace>.<process>.<random>.part: the name tells its writer, and so whether that one is dead
 _PART = re.compile(r"^\..+\.([0-9A-Za-z_-]+)\.(\d+)\.[0-9a-f]{8}\.part$")
 _ABANDONED_SECONDS = 24 * 3600
+_UMASK = os.umask(0o022)  # it can only be read by setting it
+os.umask(_UMASK)
 
 
 @contextmanager
@@ -32,6 +35,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         yield part
         if not part.is_file():
             raise FileNotFoundError(f"{path}: nothing was written for it")
+        _let_others_read(part)
         _flush(part)
         part.replace(path)
         part.unlink(missing_ok=True)  # a rename onto another hard link to the same file does nothing
@@ -47,7 +51,8 @@ def is_part(name: str) -> bool:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove unfinished files whose writer is dead (this host), or untouched for a day (other hosts)."""
+    """Remove unfinished files whose writer is dead, or, where its process is out of sight (on another host, in another
+    container of this one), that nobody touched for a day."""
     for entry in os.scandir(folder):
         match = _PART.match(entry.name)
         if match is None:
@@ -75,8 +80,21 @@ def write_json(path: str | Path, obj: object) -> None:
     write_text(path, text + "\n")
 
 
+@cache
 def _host() -> str:
-    return re.sub(r"[^0-9A-Za-z_-]", "-", socket.gethostname()) or "host"
+    """Where numbers of processes mean what they mean here: this host, and its PID namespace where there are such."""
+    name = re.sub(r"[^0-9A-Za-z_-]", "-", socket.gethostname()) or "host"
+    try:
+        return f"{name}-{Path('/proc/self/ns/pid').stat().st_ino}"
+    except OSError:
+        return name
+
+
+def _let_others_read(part: Path) -> None:
+    """Give a file that its writer made for its owner alone, as safetensors does, the mode of any new file."""
+    found = part.stat()
+    if found.st_nlink == 1 and not found.st_mode & 0o077:
+        part.chmod(0o666 & ~_UMASK)
 
 
 def _alive(process: int) -> bool:

@@ -4,12 +4,15 @@ import errno
 import json
 import math
 import os
+import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from dlcr.runtime import files
 from dlcr.runtime.files import atomic_path, is_part, write_json, write_text
@@ -85,6 +88,7 @@ def test_leftovers_of_dead_writers_only(tmp_path: Path) -> None:
     dead = _part(tmp_path, files._host(), ended.pid)
     alive = _part(tmp_path, files._host(), os.getppid())
     elsewhere, abandoned = _part(tmp_path, "elsewhere", 1), _part(tmp_path, "elsewhere", 2)
+    contained = _part(tmp_path, f"{socket.gethostname()}-1", ended.pid)  # this host, another PID namespace
     old = time.time() - 2 * 86400
     os.utime(abandoned, (old, old))
     write_text(tmp_path / "other.txt", "x")
@@ -92,6 +96,29 @@ def test_leftovers_of_dead_writers_only(tmp_path: Path) -> None:
     assert not abandoned.exists()
     assert alive.exists()
     assert elsewhere.exists()
+    assert contained.exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self/ns/pid").exists(), reason="no PID namespaces")
+def test_a_part_names_its_pid_namespace(tmp_path: Path) -> None:
+    with atomic_path(tmp_path / "file.txt") as part:
+        assert f"-{Path('/proc/self/ns/pid').stat().st_ino}.{os.getpid()}." in part.name
+        part.write_text("x")
+
+
+def test_others_may_read_what_a_library_made_for_its_owner_alone(tmp_path: Path) -> None:
+    """As safetensors does; the mode of links and of what is read-only stays."""
+    (tmp_path / "plain").touch()
+    with atomic_path(tmp_path / "model.safetensors") as part:
+        save_file({"x": torch.zeros(1)}, part)
+    assert (tmp_path / "model.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
+    (tmp_path / "own").touch(0o600)
+    with atomic_path(tmp_path / "linked") as part:
+        os.link(tmp_path / "own", part)
+    with atomic_path(tmp_path / "kept") as part:
+        part.touch()
+        part.chmod(0o444)
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("own", "kept")] == [0o600, 0o444]
 
 
 def test_json_is_sorted_and_strict(tmp_path: Path) -> None:
