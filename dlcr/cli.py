@@ -6,6 +6,7 @@ dlcr profile use minicc
 dlcr profile diff
 dlcr models pin
 dlcr import-released DIR --dataset prcc
+dlcr evaluate features.npz --dataset prcc
 dlcr claims
 dlcr compare
 dlcr targets a1
@@ -147,6 +148,39 @@ def _imported_section(dataset: str, name: str) -> str:
             f"--name {name}: the pipeline makes it ({kept}generated.{name} of params.yaml); choose another"
         )
     return "private.imported" if dataset in params.private.datasets else "imported"
+
+
+@app.command("evaluate")
+def evaluate_features(
+    features: Annotated[Path, typer.Argument(metavar="FEATURES", help="A file .npz, .parquet, .safetensors or .mat.")],
+    dataset: Annotated[str, typer.Option(help="The packed dataset they are of, data/DATASET.")],
+    reader: Annotated[
+        str | None, typer.Option(help="Whose protocols are used. Default: the dataset's reader in params.yaml.")
+    ] = None,
+    variants: Annotated[Path | None, typer.Option(help="Features of the queries' variants: refines with them.")] = None,
+    against: Annotated[Path | None, typer.Option(help="Another file of features, to be compared with.")] = None,
+    m: Annotated[int, typer.Option("-m", help="Gallery images that vote in refinement.")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print plain data instead of text.")] = False,
+) -> None:
+    """Score features that other code extracted, in every protocol of a dataset (docs/exchange.md).
+
+    The exit code is 3 if something makes the numbers of this test wrong.
+    """
+    from dlcr.exchange import evaluation  # loads pandas
+
+    folder = Path("data", dataset)
+    found = evaluation.evaluate_files(features, folder, reader or _reader_of(dataset), variants, against, m)
+    typer.echo(json.dumps(evaluation.records(found), indent=2) if as_json else evaluation.render(found))
+    raise typer.Exit(evaluation.LEAKS if found.leaks else 0)
+
+
+def _reader_of(dataset: str) -> str:
+    """The reader of a dataset in params.yaml."""
+    params = load_params() if Path("params.yaml").is_file() else None
+    if params is None or dataset not in params.datasets:
+        there = f"it has {', '.join(params.datasets)}" if params else "there is none here"
+        raise ValueError(f"--dataset {dataset}: not under `datasets` of params.yaml ({there}); name a --reader")
+    return params.datasets[dataset].reader
 
 
 @app.command("claims")
