@@ -28,7 +28,7 @@ _WITHOUT = {
 }
 
 # Packages whose name in pip differs from the name that is imported.
-_INSTALLED_AS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml"}
+_INSTALLED_AS = {"PIL": "pillow", "ruamel": "ruamel.yaml", "sklearn": "scikit-learn", "yaml": "pyyaml"}
 
 
 class _Import(NamedTuple):

@@ -17,7 +17,7 @@ from dlcr.reporting.formats import rounded
 from dlcr.reporting.results import load_results
 from dlcr.reporting.survey import survey
 
-RUN = {"baseline", "random", "paired", "progressive", "oracle", "ccfa"}
+RUN = {"baseline", "random", "paired", "progressive", "oracle", "ccfa-ablations"}
 NO_TIMINGS = pd.DataFrame(columns=["stage", "name"])
 TIMINGS = pd.DataFrame(
     [
@@ -101,10 +101,10 @@ def test_numbers_gaps_and_texts(files: dict[str, bytes]) -> None:
 def test_ablations_are_evaluations_and_histories_of_their_own(root: Path, params: Params, files: dict) -> None:
     results = load_results(root, params)
     assert results["standard"] is None
-    assert results["ccfa/no-sta"].name == "ccfa/no-sta"
-    assert "ccfa" not in results
-    assert "ccfa/no-sta" in load_histories(params, results)
-    assert "plots/training/ccfa/no-sta.csv" in files
+    assert results["ccfa-ablations/no-sta"].name == "ccfa-ablations/no-sta"
+    assert "ccfa-ablations" not in results
+    assert "ccfa-ablations/no-sta" in load_histories(params, results)
+    assert "plots/training/ccfa-ablations/no-sta.csv" in files
 
 
 def test_a_history_without_its_loss_is_named(root: Path, params: Params) -> None:

@@ -171,7 +171,7 @@ def test_private_stages_and_those_of_other_profiles(tmp_path: Path, params: Para
 
 
 def test_ablations_share_the_stage_of_their_run(tmp_path: Path, params: Params) -> None:
-    name = "ccfa"
+    name = "ccfa-ablations"
     run = params.evaluations[name].run
     stages = {
         f"train@{run}": stage({"dlcr/reid": "r"}, {f"runs/{run}": "a"}),
