@@ -30,7 +30,8 @@ class Lineage:
     """What the stages behind an evaluation read and wrote; `gaps` and `stale` say what is wrong, in words.
 
     changed: whether the evaluation's folder is not what DVC saw written, as after a run by hand. others: the keys whose
-    values in params.yaml are not those that it was made with; unknown, and so none, if it has changed.
+    values in params.yaml are not those that it was made with; unknown, and so none, if it has changed. made_again: what
+    it was made from that was made again since, with other bytes.
     """
 
     scores: str = ""
@@ -43,6 +44,7 @@ class Lineage:
     gaps: list[str] = field(default_factory=list)
     stale: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
+    made_again: list[str] = field(default_factory=list)
 
 
 def lineages(root: Path, params: Params) -> dict[str, Lineage]:
@@ -153,6 +155,7 @@ def _writer(
     same = [stage for stage, written in wrote.items() if written == md5]
     if wrote and not same:
         found.stale.append(f"{reader} read another {path} than {next(iter(wrote))} wrote.")
+        found.made_again.append(path)
     folder, _, item = path.partition("/")
     if not wrote and folder in PRODUCED and item != "none" and item not in params.imported:
         found.gaps.append(f"dvc.lock has no stage for {path}.")

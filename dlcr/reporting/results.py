@@ -64,18 +64,17 @@ def load_results(root: Path, params: Params) -> dict[str, Result | None]:
 
     Nor is what another profile made, or what was made before params.yaml was edited (`dlcr.reporting.lineage`).
     """
-    made = lineages(root, params)
-    return {
-        place: None
-        if made[place.partition("/")[0]].others
-        else load_result(root / evaluation_folder(params, place), place, (root / "runs" / item.run).is_dir())
-        for place, item in evaluation_places(params).items()
-    }
+    made, found = lineages(root, params), {}
+    for place, item in evaluation_places(params).items():
+        lineage, run = made[place.partition("/")[0]], Path("runs", item.run)
+        here = (root / run).is_dir() and run.as_posix() not in lineage.made_again
+        found[place] = None if lineage.others else load_result(root / evaluation_folder(params, place), place, here)
+    return found
 
 
 def came_with_repository(results: Mapping[str, Result | None]) -> set[str]:
-    """The evaluations whose models are not in this workspace, while those of others are; none where all or no models
-    are."""
+    """The evaluations whose models are not in this workspace, or were trained again since, while those of others are
+    there; none where all or no models are."""
     here = {place: result.here for place, result in results.items() if result is not None}
     return {place for place, yes in here.items() if not yes} if any(here.values()) else set()
 

@@ -42,7 +42,7 @@ def template(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     stages |= {f"train@{name}": {"outs": [{"path": f"runs/{name}", "md5": "r"}]} for name in NAMES}
     stages |= {
         f"refine-eval@{name}": {
-            "deps": [{"path": f"runs/{name}"}],
+            "deps": [{"path": f"runs/{name}", "md5": "r"}],
             "outs": [{"path": f"evaluations/{name}", "md5": "e"}],
         }
         for name in NAMES

@@ -124,3 +124,14 @@ def test_names_may_have_dots(project: Path) -> None:
     params = load_params()
     edit(project, "\nruns:\n", "\nruns:\n  a.b: {mode: none}\n")
     assert lineages(project, params)["progressive"].others == ["runs.gone"]
+
+
+def test_an_evaluation_of_models_that_were_trained_again_came_with_the_repository(project: Path) -> None:
+    """As GEFF's rows after `make demo`: their models are there, and are others."""
+    (project / "runs" / "progressive").mkdir(parents=True)
+    assert load_results(project, load_params())["progressive"].here
+    lock = (project / "dvc.lock").read_text()
+    written = "outs:\n    - md5: r\n      path: runs/progressive"
+    assert lock.count(written) == 1
+    (project / "dvc.lock").write_text(lock.replace(written, written.replace("md5: r", "md5: s")))
+    assert not load_results(project, load_params())["progressive"].here
