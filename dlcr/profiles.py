@@ -14,8 +14,7 @@ from typing import Any
 
 import yaml
 
-from dlcr.params import load_params
-from dlcr.runtime.documents import read_yaml
+from dlcr.params import load_params, read_content
 from dlcr.runtime.files import atomic_path
 
 ACTIVE = Path("params.yaml")
@@ -66,8 +65,8 @@ def closest_profile() -> str:
     names = sorted(path.stem for path in PROFILES.glob("*.yaml"))
     if not names:
         raise FileNotFoundError(f"{PROFILES}: no profiles; run in the repository's root")
-    content = _content(ACTIVE)
-    return min(names, key=lambda name: sum(1 for _ in differences(_content(find_profile(name)), content)))
+    content = read_content(ACTIVE)
+    return min(names, key=lambda name: sum(1 for _ in differences(read_content(find_profile(name)), content)))
 
 
 def differences(old: Any, new: Any, key: tuple[str, ...] = ()) -> Iterator[str]:
@@ -91,7 +90,7 @@ def compare(name: str | None = None) -> list[str]:
     difference."""
     name = name or closest_profile()
     source = find_profile(name)
-    found = list(differences(_content(source), _content(ACTIVE)))
+    found = list(differences(read_content(source), read_content(ACTIVE)))
     if found:
         return [f"{ACTIVE} differs from profile {name}:", *found]
     same = ACTIVE.read_bytes() == source.read_bytes()
@@ -135,13 +134,6 @@ def _keep(content: bytes) -> Path:
 def _replace(path: Path, content: bytes) -> None:
     with atomic_path(path) as part:
         part.write_bytes(content)
-
-
-def _content(path: Path) -> dict:
-    """A file's values, unchecked: an edited file may have keys that no stage would take."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; run in the repository's root, or `dlcr profile use minicc`")
-    return read_yaml(path)
 
 
 def _show(value: Any) -> str:

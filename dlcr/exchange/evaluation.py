@@ -17,9 +17,9 @@ from dlcr.data.readers import find_reader
 from dlcr.evaluation.labels import by_subject, own_images
 from dlcr.evaluation.metrics import Scores, evaluate_sides
 from dlcr.evaluation.protocols import Comparison, comparisons, joint_labels, single_shot
-from dlcr.evaluation.refinement import count_votes, evaluate_refined, find_voters
+from dlcr.evaluation.runs import Watch, rank
 from dlcr.evaluation.sides import Side
-from dlcr.evaluation.statistics import Estimate, holm, mean_estimate, paired_difference
+from dlcr.evaluation.statistics import holm, mean_estimate, paired_difference
 from dlcr.evaluation.tracklets import Variants, compared_tracklets
 from dlcr.exchange.feature_files import arrange, arrange_variants, read_features
 from dlcr.exchange.leaks import Leak, find_leaks, same_features
@@ -180,12 +180,9 @@ def _has_answers(case: Comparison) -> bool:
 
 def _rankings(case: Comparison, variants: Variants | None, m: int) -> dict[str, Scores]:
     """By ranking the scores in a setting; refined if all its queries have variants."""
-    scores = {"plain": evaluate_sides(case.query, case.gallery, case.junk)}
     made = None if variants is None else variants.of(case.query_rows)
+    scores = rank(case, made, m, Watch()).scores
     if made is not None:
-        voters = find_voters(case.query, made.features, case.gallery, m, case.junk, made.present)
-        refined = count_votes(voters, case.gallery.labels)
-        scores["refined"] = evaluate_refined(case.query, case.gallery, refined, case.junk)
         scores["averaged"] = evaluate_sides(averaged(case, made), case.gallery, case.junk)
     return scores
 
@@ -200,7 +197,7 @@ def _variants(path: Path, rows: pd.DataFrame, dimensions: int, known: set[str]) 
 
 def _line(case: Comparison, ranking: str, scores: Scores, rows: pd.DataFrame) -> Line:
     subjects = _subjects(case, scores, rows)
-    top1, mean_ap = (_estimate(scores, measure, subjects) for measure in ("top-1", "mAP"))
+    top1, mean_ap = (mean_estimate(_values(scores, measure), subjects) for measure in ("top-1", "mAP"))
     tops = [100 * float(scores.cmc[min(rank, len(scores.cmc)) - 1]) for rank in RANKS]
     return Line(
         case.setting, ranking, scores.queries, scores.unmatched, tops[0], top1.low, top1.high, *tops[1:], mean_ap.mean,
@@ -221,10 +218,6 @@ def _differences(others: Mapping[str, Comparison], plain: Mapping[str, Scores], 
         Difference(setting, "plain", measure, estimate.mean, estimate.low, estimate.high, estimate.p_value, float(p))
         for (setting, measure, estimate), p in zip(found, corrected, strict=True)
     ]
-
-
-def _estimate(scores: Scores, measure: str, subjects: np.ndarray) -> Estimate:
-    return mean_estimate(_values(scores, measure), subjects)
 
 
 def _values(scores: Scores, measure: str) -> np.ndarray:

@@ -49,6 +49,7 @@ __all__ = [
     "load_params",
     "lookup",
     "moving_revision",
+    "read_content",
     "training_modes",
     "weight_names",
 ]
@@ -64,9 +65,7 @@ def load_params(path: str | Path = "params.yaml") -> Params:
             `dlcr.runtime.documents.read_yaml` does not take.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; run in the repository's root, or `dlcr profile use minicc`")
-    content = read_yaml(path)
+    content = read_content(path)
     try:
         # Strict validation takes a list for a tuple only in its JSON form, and YAML has no tuples.
         params = Params.model_validate_json(json.dumps(content))
@@ -75,6 +74,13 @@ def load_params(path: str | Path = "params.yaml") -> Params:
     for problem in problems(params):
         raise ValueError(f"{path}: {problem}")
     return params.model_copy(update=all_items(params))
+
+
+def read_content(path: Path) -> dict:
+    """A profile's values, unchecked: an edited file may have keys that no stage would take. Errors as `load_params`."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; run in the repository's root, or `dlcr profile use minicc`")
+    return read_yaml(path)
 
 
 def _explain(error: ValidationError) -> str:
