@@ -35,8 +35,8 @@ def ablation(table: pd.DataFrame) -> Picture | None:
         "Table A1 as bars",
         content,
         f"Bar chart of top-1 in percent. {said}.",
-        "Bars: top-1 of this run, with 95 % intervals over other people and seeds. Diamonds: the paper’s, on PRCC. Hatched: the "
-        "oracle, rendered in the right clothes.",
+        "Bars: top-1 of this run, with 95 % intervals over other people and seeds. Diamonds: the paper’s, on PRCC. "
+        "Hatched: the oracle, rendered in the right clothes.",
     )
 
 
