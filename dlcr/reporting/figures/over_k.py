@@ -49,6 +49,6 @@ def over_k(table: pd.DataFrame, note: str = "") -> Picture | None:
         "Figure A8: top-1 over K",
         content,
         f"Line chart of top-1 in percent over the number of variants of a training image, with 95 % intervals. {said}.",
-        "Top-1 over K, with 95 % intervals over other people and seeds. K = 0 is the baseline; the values of K are evenly "
-        "spaced. The axis of top-1 does not begin at 0." + (f" {note}" if note else ""),
+        "Top-1 over K, with 95 % intervals over other people and seeds. K = 0 is the baseline; the values of K are "
+        "evenly spaced. The axis of top-1 does not begin at 0." + (f" {note}" if note else ""),
     )
