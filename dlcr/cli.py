@@ -5,8 +5,10 @@ dlcr profile list
 dlcr profile use minicc
 dlcr profile diff
 dlcr models pin
+dlcr fetch-released --dataset prcc
 dlcr import-released DIR --dataset prcc
 dlcr evaluate features.npz --dataset prcc
+dlcr add-dataset mine FOLDER
 dlcr claims
 dlcr compare
 dlcr targets a1
@@ -106,6 +108,22 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print plain dat
     raise typer.Exit(any(finding.state == "problem" for finding in found))
 
 
+@app.command("fetch-released")
+def fetch_strips(
+    dataset: Annotated[str, typer.Option(help="Whose variants: the files with this name in their paths.")] = "prcc",
+    revision: Annotated[str, typer.Option(help="A commit for numbers that can be repeated; a branch or tag.")] = "main",
+    repository: Annotated[str | None, typer.Option(help="OWNER/NAME on the hub. Default: the authors'.")] = None,
+) -> None:
+    """Download the variants that the authors of DLCR published; what is there already is not downloaded again."""
+    from dlcr.exchange import released_files  # loads the hub's library
+
+    done = released_files.fetch_released(dataset, revision, repository or released_files.REPOSITORY)
+    typer.echo(f"{done.folder}: {done.files} files, {done.size / 1e9:.1f} GB, checksums right; commit {done.commit}")
+    if done.archives:
+        typer.echo(f"Unpack its {len(done.archives)} archives ({done.archives[0]}) into a folder, and import that one:")
+    typer.echo(f"Next: dlcr import-released {'FOLDER' if done.archives else done.folder} --dataset {dataset}")
+
+
 @app.command("import-released")
 def import_strips(
     release: Annotated[Path, typer.Argument(metavar="DIR", help="Where the published strips lie.")],
@@ -172,6 +190,28 @@ def evaluate_features(
     found = evaluation.evaluate_files(features, folder, reader or _reader_of(dataset), variants, against, m)
     typer.echo(json.dumps(evaluation.records(found), indent=2) if as_json else evaluation.render(found))
     raise typer.Exit(evaluation.LEAKS if found.leaks else 0)
+
+
+@app.command("add-dataset")
+def add_own_dataset(
+    name: Annotated[str, typer.Argument(help="What it is called here, and its profile.")],
+    folder: Annotated[Path, typer.Argument(help="Its images, with a manifest.csv that labels them.")],
+    manifest: Annotated[Path | None, typer.Option(help="The labels, if they lie elsewhere; copied to FOLDER.")] = None,
+    reader: Annotated[
+        str, typer.Option(help="How FOLDER is laid out: one's own way, or a published dataset's.")
+    ] = "folder",
+    like: Annotated[
+        str | None,
+        typer.Option(help="The profile whose models and values are taken. Default: prcc; ccvid for tracklets."),
+    ] = None,
+    private: Annotated[
+        bool, typer.Option("--private", help="Keep out of `dvc push` and pictures what is made of it.")
+    ] = False,
+) -> None:
+    """Check a dataset of one's own and write a profile that runs the method on it and on nothing else."""
+    from dlcr.exchange.own_dataset import add_dataset  # loads pandas
+
+    typer.echo("\n".join(add_dataset(name, folder, manifest, reader, like, private)))
 
 
 def _reader_of(dataset: str) -> str:

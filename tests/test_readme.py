@@ -24,10 +24,13 @@ RUN_BY_PIPELINE_TESTS = {
     "dvc plots diff",
     "dvc exp show --no-pager --drop '^(?!Experiment|k$|evaluations/(baseline|progressive).json:(refined.)?top1$)'",
     "dvc repro train@progressive",
-    "dvc repro prepare@mine",
+    "dlcr add-dataset mine datasets/mine",
+    "dlcr profile use mine",
+    "dvc repro",  # test_own_folder
     "dlcr profile list",
     "dlcr profile use prcc",
     "dvc repro prepare@prcc",
+    "dlcr fetch-released --dataset prcc",  # tests/exchange/test_released_files.py
     "dlcr import-released RELEASE --dataset prcc",  # tests/test_cli.py
     "dlcr evaluate features.npz --dataset minicc",  # tests/exchange/test_exchange_evaluation.py
 }
