@@ -46,8 +46,8 @@ def load(model: str) -> tuple[dict[int, str], Work]:
     """The label names of a model, and the function from one batch of RGB images to their label maps.
 
     The network sees a few pictures of a batch at a time (`in_parts`). On a CPU it computes in float32. On a GPU it
-    computes in half precision: in that of the saved weights, or in float16 where they were saved in float32; labels can
-    differ from the CPU's where two are nearly as good.
+    computes in half precision (but for some universal models, `universal.HALF`): in that of the saved weights, or in
+    float16 where they were saved in float32; labels can differ from the CPU's where two are nearly as good.
 
     model: a folder or `repo@revision`. Raises FileNotFoundError if it isn't there, ValueError if it is of another type,
     if it has more labels than fit into a label map, if its weights are not all there and finite (`check_network`), or

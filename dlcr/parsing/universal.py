@@ -35,10 +35,16 @@ TYPES = ("eomt", "eomt_dinov3", "mask2former", "maskformer", "oneformer")
 
 The others are DETR, whose backbone needs timm, and VidEoMT, which parses videos.
 """
+HALF = ("mask2former", "maskformer")
+"""Types that compute in half precision on a GPU, as semantic heads do; the others in float32.
+
+OneFormer takes the numbers of tokens, up to 49407, as values, which half precision rounds. EoMT can mask its attention
+in float32, whatever its weights are, which attention in half precision need not accept.
+"""
 
 
 class OneFormerSegmenter(OneFormerForUniversalSegmentation):
-    """OneFormer, whose files may hold the text encoder that only its training uses."""
+    """OneFormer; a file saved in training holds a text encoder too, which nothing else uses."""
 
     _keys_to_ignore_on_load_unexpected = (r"\.text_mapper\.",)
 
@@ -46,22 +52,20 @@ class OneFormerSegmenter(OneFormerForUniversalSegmentation):
 def load(
     model: str, config: PreTrainedConfig, pretrained: Pretrained
 ) -> Callable[[Sequence[np.ndarray]], list[np.ndarray]]:
-    """The function from one batch of RGB images to their label maps; as `huggingface.load` says, and raises.
-
-    OneFormer computes in float32 on a GPU too: it reads token numbers up to 49407 as values, which half precision
-    rounds.
-    """
+    """The function from one batch of RGB images to their label maps; as `huggingface.load` says, and raises."""
     with loading(model):
         processor = image_processor(config, pretrained)
     if getattr(processor, "pad_size", None):
         raise ValueError(f"{model}: its processor pads images (pad_size); expected one that only resizes images")
     if config.model_type == "oneformer":
-        network = load_network(OneFormerSegmenter, model, pretrained, is_training=False).float()
+        network = load_network(OneFormerSegmenter, model, pretrained, is_training=False)
         asked = {"task_inputs": semantic_task(model, config, pretrained, processor).to(network.device)}
     else:
         network, asked = load_network(AutoModelForUniversalSegmentation, model, pretrained), {}
-        if network.device.type == "cuda" and network.dtype == torch.float32:
-            network.half()
+    if network.device.type == "cuda" and config.model_type not in HALF:
+        network.float()
+    elif network.device.type == "cuda" and network.dtype == torch.float32:
+        network.half()
 
     def queries_of(part: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         task = {name: tokens.expand(len(part), -1) for name, tokens in asked.items()}

@@ -232,7 +232,7 @@ def test_weights_that_are_not_the_whole_networks_are_refused(folders, tmp_path, 
 
 
 def test_a_oneformers_text_encoder_is_left_out(folders, tmp_path):
-    """Published files hold it; only training uses it, and the configuration can say that it was being trained."""
+    """Only training uses it, but a file saved in training holds it, and the configuration says so."""
     copy(folders["oneformer"], tmp_path)
     whole = OneFormerForUniversalSegmentation.from_pretrained(tmp_path, is_training=True)
     state = load_file(tmp_path / "model.safetensors")
@@ -261,6 +261,15 @@ def test_a_oneformer_without_its_tokenizer_is_refused(folders, tmp_path, missing
     for name in missing:
         (tmp_path / name).unlink()
     with pytest.raises(ValueError, match=f"^{tmp_path}: {message}"):
+        load_parser(str(tmp_path))
+
+
+def test_weights_under_another_name_are_named(folders, tmp_path):
+    """As the authors' own files of Sapiens2 are called."""
+    copy(folders["sapiens2"], tmp_path)
+    (tmp_path / "model.safetensors").rename(tmp_path / "sapiens2_0.4b_seg.safetensors")
+    message = r"no model\.safetensors, only sapiens2_0\.4b_seg\.safetensors; .* in which save_pretrained wrote"
+    with pytest.raises(FileNotFoundError, match=f"^{tmp_path}: {message}"):
         load_parser(str(tmp_path))
 
 
