@@ -23,7 +23,7 @@ from dlcr.runtime.networks import find_pretrained, load_network, loading
 
 if TYPE_CHECKING:
     import torch
-    from transformers import BatchFeature, ProcessorMixin
+    from transformers import BatchFeature, PretrainedConfig, ProcessorMixin
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def load_describer(model: str) -> Describer:
     """
     from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig, AutoModelForImageTextToText
 
-    from dlcr.prompts.processor import load_processor, margin_colour
+    from dlcr.prompts.processor import load_processor, margin_colour, naming_packages
 
     pretrained = find_pretrained(model)
     with loading(model):
@@ -58,19 +58,34 @@ def load_describer(model: str) -> Describer:
             f"{model}: models of type {config.model_type!r} do not answer questions about pictures; "
             "expected a vision-language model such as LLaVA"
         )
-    processor = load_processor(model, pretrained, config)
-    if config.model_type == "instructblip":
-        if config.image_token_index is None or processor.num_query_tokens is None:
-            raise ValueError(
-                f"{model}: config.json has no image_token_index or processor_config.json no num_query_tokens; "
-                "choose a revision of the model that has them"
-            )
-    else:
+    with naming_packages(model, config):
+        processor = load_processor(model, pretrained, config)
+        _check_prompts(model, config, processor)
+        pad_on_the_left(processor.tokenizer)
+        with loading(model):
+            margin = margin_colour(processor)
+        return Describer(model, load_network(AutoModelForImageTextToText, model, pretrained), processor, margin)
+
+
+def _check_prompts(model: str, config: PretrainedConfig, processor: ProcessorMixin) -> None:
+    """Raises ValueError where there is no chat template, and the processor puts no picture before a question itself.
+
+    Whether it does (InstructBLIP, Florence-2, PaliGemma) is tried out.
+    """
+    if processor.chat_template:
+        return
+    if hasattr(processor, "num_query_tokens") and None in (config.image_token_index, processor.num_query_tokens):
+        raise ValueError(
+            f"{model}: config.json has no image_token_index or processor_config.json no num_query_tokens; "
+            "choose a revision of the model that has them"
+        )
+    try:
+        picture = Image.new("RGB", (32, 32))
+        tokens = processor(text=["?"], images=[[picture]], return_tensors="pt")["input_ids"].flatten().tolist()
+    except Exception:  # as processors do that find no place for the picture in the text
+        tokens = []
+    if getattr(config, "image_token_id", None) not in tokens:
         require_chat_template(processor, model)
-    pad_on_the_left(processor.tokenizer)
-    with loading(model):
-        margin = margin_colour(processor)
-    return Describer(model, load_network(AutoModelForImageTextToText, model, pretrained), processor, margin)
 
 
 def describe(
@@ -114,7 +129,7 @@ def model_inputs(describer: Describer, images: Sequence[np.ndarray], question: s
         text=[prompt] * len(images),
         images=[[Image.fromarray(image)] for image in images],  # so each prompt has its own
         padding=True,
-        add_special_tokens=not (bos and prompt.startswith(bos)),  # some templates say it themselves
+        **({"add_special_tokens": False} if bos and prompt.startswith(bos) else {}),  # some templates say it themselves
         return_tensors="pt",
     )
     return inputs.to(describer.model.device, describer.model.dtype)
@@ -122,7 +137,7 @@ def model_inputs(describer: Describer, images: Sequence[np.ndarray], question: s
 
 def _prompt(describer: Describer, question: str) -> str:
     """The question in the model's own form; InstructBLIP's processor puts the image's tokens before it."""
-    if describer.model.config.model_type == "instructblip":
+    if not describer.processor.chat_template:
         return question
     content = [{"type": "image"}, {"type": "text", "text": question}]
     return describer.processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
