@@ -29,6 +29,7 @@ RUN_BY_PIPELINE_TESTS = {
     "dlcr profile use prcc",
     "dvc repro prepare@prcc",
     "dlcr import-released RELEASE --dataset prcc",  # tests/test_cli.py
+    "dlcr export inpainting --as parquet OUT",  # tests/exchange/test_export.py
     "dlcr evaluate features.npz --dataset minicc",  # tests/exchange/test_exchange_evaluation.py
 }
 
