@@ -163,7 +163,10 @@ def export(
     among them, or as a Hugging Face dataset (docs/exchange.md)."""
     from dlcr.exchange.export import export_set  # loads pandas
 
-    done = export_set(name, form, out, load_params(), private, gate)
+    try:
+        done = export_set(name, form, out, load_params(), private, gate)
+    except KeyboardInterrupt:  # unlike a stage it does not go on from where it was
+        raise OSError(f"{out}: interrupted, and nothing was left there") from None
     typer.echo(f"{out}: {done.variants} variants of {done.images} images; {done.skipped} were skipped and are left out")
     typer.echo(done.says)
 

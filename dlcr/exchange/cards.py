@@ -18,7 +18,7 @@ CITATION = """@article{siddiqui2024dlcr,
 def card(source: Source, says: str) -> str:
     """The card as Markdown. says: what the form's writer wrote."""
     parts = [
-        f"# {source.name}: {source.described.title} in other clothes",
+        f"# {source.name}: {source.title} in other clothes",
         summary(source),
         *([private_note()] if source.private else []),
         f"In this folder: {says}.",
@@ -39,7 +39,7 @@ def summary(source: Source) -> str:
     images = source.made["image_id"].nunique()
     left_out = f" {source.skipped} that were skipped or fell short of the quality gate are left out."
     return (
-        f"{len(source.made)} variants of {images} images of {source.described.title}: the same people in other "
+        f"{len(source.made)} variants of {images} images of {source.title}: the same people in other "
         f"clothes, made with dlcr by the method of [DLCR]({PAPER}).{left_out if source.skipped else ''}"
     )
 
@@ -59,7 +59,7 @@ def is_own(source: Source) -> bool:
 
 def licence_note(source: Source) -> str:
     """Under whose licence the pictures are."""
-    title = source.described.title
+    title = source.title
     if is_own(source):
         return "MiniCC's images are rendered by dlcr and show nobody: Apache-2.0, as dlcr itself."
     if not source.described.redistributable:

@@ -59,7 +59,7 @@ def write_parquet(source: Source, folder: Path) -> str:
             paths, size = _write_files(_tables(source, rows), folder / "data", split, bar.update)
             splits.append({"name": split, "num_bytes": size, "num_examples": len(rows)})
             files += paths
-    says = f"{len(files)} Parquet files in data/, read by `datasets.load_dataset`"
+    says = f"{len(files)} Parquet file{'s' if len(files) > 1 else ''} in data/, read by `datasets.load_dataset`"
     head = yaml.safe_dump(_header(source, splits, files), sort_keys=False, allow_unicode=True)
     write_text(folder / "README.md", f"---\n{head}---\n\n{card(source, says)}")
     write_json(folder / "croissant.json", croissant(source, files))
@@ -107,7 +107,7 @@ def _header(source: Source, splits: list[dict], files: list[Path]) -> dict:
     licence = {"license": "apache-2.0"} if is_own(source) else {"license": "other", "license_name": "of-the-original"}
     return {
         **licence,
-        "pretty_name": f"{source.described.title} in other clothes ({source.name})",
+        "pretty_name": f"{source.title} in other clothes ({source.name})",
         "task_categories": ["image-feature-extraction"],
         "tags": ["person-re-identification", "clothes-changing", "synthetic", *(["private"] if source.private else [])],
         "size_categories": [_size(len(source.made))],

@@ -37,6 +37,11 @@ class Source:
     provenance: dict
 
     @property
+    def title(self) -> str:
+        """The dataset's name for readers; a user's own folder of images goes by the name that it has in params.yaml."""
+        return self.dataset.name if self.reader == "folder" else self.described.title
+
+    @property
     def described(self) -> Reader:
         """What the dataset's reader says of it."""
         return find_reader(self.reader)
@@ -91,10 +96,10 @@ def _item(name: str, params: Params) -> GeneratedSet | Imported:
     items = {**params.generated, **params.imported}
     if name not in items:
         there = [other for other in sorted(items) if Path("generated", other).is_dir()]
-        raise ValueError(
-            f"no generated set {name!r} in params.yaml; it has {', '.join(sorted(items)) or 'none'}, of which "
-            f"{', '.join(there) or 'none'} lie here under generated/"
-        )
+        known = f"it has {', '.join(sorted(items)) or 'none'}; of these {', '.join(there) or 'none'} lie in generated/"
+        unlisted = any(Path("generated", name).glob("*.arrow"))
+        hint = f"; generated/{name} is there: list it under `imported`" if unlisted else ""
+        raise ValueError(f"no generated set {name!r} in params.yaml; {known}{hint}")
     return items[name]
 
 

@@ -55,7 +55,7 @@ def write_tree(source: Source, folder: Path) -> str:
     The originals are the packed bytes, the variants those of the set (PNG, whatever the ending of the name: code that
     opens images goes by their content). manifest.csv holds exact labels, as dataset reader `folder` reads them;
     variants.csv says what each variant was made from. Raises ValueError for a dataset without a published layout,
-    variants of test images, image_ids that are not of the layout, and labels that it cannot write.
+    variants of test images, and labels that its layout cannot write.
     """
     layout = _layout(source)
     tops = _own_top(source.manifest["image_id"], layout.top)
@@ -112,7 +112,7 @@ def _own_top(image_ids: pd.Series, top: str) -> int:
 
 def _outfits(source: Source) -> dict[str, int]:
     """The outfits' numbers, by target clothes."""
-    own = source.manifest["clothes"].str.extract(r"(\d+)$", expand=False).dropna().astype(int)
+    own = source.manifest["clothes"].str.extract(r"(\d{1,9})$", expand=False).dropna().astype(int)
     first = int(own.max()) + 1 if len(own) else 1
     return {clothes: number for number, clothes in enumerate(sorted(set(source.made["target_clothes"])), start=first)}
 
@@ -162,10 +162,13 @@ def _last(row: NamedTuple, outfit: int, number: str) -> Place:
 def _ccvid(row: NamedTuple, outfit: int, number: str) -> Place:
     """session<n>/<pid><outfit>_<camera>/<number>.jpg: those frames of a tracklet that wear an outfit are a tracklet of
     their own, which train.txt lists with the person and clothes v<outfit>."""
-    session, pid, camera = re.fullmatch(r"(session\d)/(\d+)_(\d+)", row.tracklet).groups()
-    if len(f"{pid}{outfit:05d}") > DIGITS:
-        raise ValueError(f"{row.tracklet}: no number of at most {DIGITS} digits is left for outfit {outfit}")
-    tracklet = f"{session}/{pid}{outfit:05d}_{camera}"
+    found = re.fullmatch(r"(session\d)/(\d+)_(\d+)", row.tracklet)
+    if found is None or len(f"{found[2]}{outfit:05d}") > DIGITS:
+        raise ValueError(
+            f"{row.image_id}: tracklet {row.tracklet!r} has no room for outfit {outfit}; expected "
+            f"session<n>/<pid>_<camera>, and at most {DIGITS} digits for person and outfit"
+        )
+    tracklet = f"{found[1]}/{found[2]}{outfit:05d}_{found[3]}"
     return Place(f"{tracklet}/{number}.jpg", f"{row.subject}-v{outfit}", int(number), tracklet)
 
 

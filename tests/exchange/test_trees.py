@@ -211,6 +211,13 @@ def test_a_folder_of_images(repository, tmp_path, monkeypatch) -> None:
     assert set(found.loc[~own, "clothes"]).isdisjoint(packed["clothes"])
 
 
+@pytest.mark.parametrize("tracklet", ["", "session1/001", "session1/00123_01"])
+def test_a_tracklet_without_room_for_its_outfit(tracklet: str) -> None:
+    row = SimpleNamespace(image_id="x/1.jpg", subject="001", tracklet=tracklet)
+    with pytest.raises(ValueError, match=r"x/1\.jpg: tracklet .* has no room for outfit 7"):
+        LAYOUTS["ccvid"].place(row, 7, "00001")
+
+
 def test_many_outfits_fit_into_the_names_of_prcc(repository, tmp_path, monkeypatch) -> None:
     """The names of a person's folders are all different, and all the same number."""
     row = SimpleNamespace(subject="317", camera="A")
