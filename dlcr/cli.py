@@ -7,6 +7,7 @@ dlcr profile diff
 dlcr models pin
 dlcr fetch-released --dataset prcc
 dlcr import-released DIR --dataset prcc
+dlcr export inpainting --as parquet OUT
 dlcr evaluate features.npz --dataset prcc
 dlcr add-dataset mine FOLDER
 dlcr claims
@@ -166,6 +167,26 @@ def _imported_section(dataset: str, name: str) -> str:
             f"--name {name}: the pipeline makes it ({kept}generated.{name} of params.yaml); choose another"
         )
     return "private.imported" if dataset in params.private.datasets else "imported"
+
+
+@app.command()
+def export(
+    name: Annotated[str, typer.Argument(metavar="SET", help="A generated set of params.yaml.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A folder that does not exist yet.")],
+    form: Annotated[str, typer.Option("--as", metavar="strips|tree|parquet", help="Which form to write it in.")],
+    gate: Annotated[bool, typer.Option("--gate", help="Leave out what falls short of `quality`.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="Export a private set, for your own use.")] = False,
+) -> None:
+    """Write a generated set for other people's code: as the authors' strips, as the dataset's own folders with variants
+    among them, or as a Hugging Face dataset (docs/exchange.md)."""
+    from dlcr.exchange.export import export_set  # loads pandas
+
+    try:
+        done = export_set(name, form, out, load_params(), private, gate)
+    except KeyboardInterrupt:  # unlike a stage it does not go on from where it was
+        raise OSError(f"{out}: interrupted, and nothing was left there") from None
+    typer.echo(f"{out}: {done.variants} variants of {done.images} images; {done.skipped} were skipped and are left out")
+    typer.echo(done.says)
 
 
 @app.command("evaluate")

@@ -32,6 +32,7 @@ RUN_BY_PIPELINE_TESTS = {
     "dvc repro prepare@prcc",
     "dlcr fetch-released --dataset prcc",  # tests/exchange/test_released_files.py
     "dlcr import-released RELEASE --dataset prcc",  # tests/test_cli.py
+    "dlcr export inpainting --as parquet OUT",  # tests/exchange/test_export.py
     "dlcr evaluate features.npz --dataset minicc",  # tests/exchange/test_exchange_evaluation.py
 }
 
