@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from typer.testing import CliRunner, Result
 from dlcr.cli import app
 from dlcr.data import decode_rgb
 from dlcr.evaluation.features import extract_features
-from dlcr.exchange import embedding
+from dlcr.exchange import embedding, trained
 from dlcr.exchange.embedding import embed
 from dlcr.exchange.feature_files import WRITTEN, read_features, write_features
 from dlcr.exchange.pictures import find_pictures
@@ -148,6 +149,22 @@ def test_runs_by_their_names(place: Path) -> None:
     assert {name: find_run(name).as_posix() for name in expected} == expected
     (place / "runs/mine/seed-0").rename(place / "elsewhere")
     assert find_run("elsewhere") == Path("elsewhere")
+
+
+def test_code_beside_the_weights_is_run_only_where_params_name_it(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place / "runs/mine/seed-0/model.py").write_text("open('was-run', 'w').close()\n")
+    (place / "params.yaml").touch()
+    named = {"mine": SimpleNamespace(own_code=None)}
+    monkeypatch.setattr(trained, "load_params", lambda: SimpleNamespace(runs=named))
+    assert run("mine", "photos", "--out", "a.npz").exit_code == 0
+    assert not Path("was-run").exists()
+    named["mine"].own_code = "own.py"
+    assert run("mine", "photos", "--out", "b.npz").exit_code == 0
+    assert Path("was-run").exists()
+    Path("was-run").unlink()
+    Path("runs/mine/seed-0").rename("elsewhere")
+    assert run("elsewhere", "photos", "--out", "c.npz").exit_code == 0
+    assert not Path("was-run").exists()
 
 
 def test_features_that_are_no_numbers_are_not_written(tmp_path: Path) -> None:
