@@ -9,6 +9,9 @@ dlcr fetch-released --dataset prcc
 dlcr import-released DIR --dataset prcc
 dlcr export inpainting --as parquet OUT
 dlcr evaluate features.npz --dataset prcc
+dlcr embed progressive photos --out features.parquet
+dlcr search progressive queries gallery --out matches
+dlcr export-model progressive --to onnx
 dlcr add-dataset mine FOLDER
 dlcr claims
 dlcr compare
@@ -31,6 +34,8 @@ import typer
 from dlcr import __version__, profiles
 from dlcr.params import Params, load_params
 from dlcr.runtime.stage import run_stage
+
+RUN_HELP = "A trained run, as NAME or NAME/seed-S, or the folder of an exported model."
 
 app = typer.Typer(no_args_is_help=True)
 profile_app = typer.Typer(no_args_is_help=True, help="Choose what params.yaml describes.")
@@ -242,6 +247,60 @@ def _reader_of(dataset: str) -> str:
         there = f"it has {', '.join(params.datasets)}" if params else "there is none here"
         raise ValueError(f"--dataset {dataset}: not under `datasets` of params.yaml ({there}); name a --reader")
     return params.datasets[dataset].reader
+
+
+@app.command()
+def embed(
+    run: Annotated[str, typer.Argument(metavar="RUN", help=RUN_HELP)],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Pictures in it and below it, or data/DATASET.")],
+    out: Annotated[Path, typer.Option(help="A new file .parquet, .npz or .safetensors.")] = Path("features.parquet"),
+) -> None:
+    """Write a trained model's features of pictures, with their names, as `dlcr evaluate` reads them.
+
+    A picture that cannot be read is told and left out.
+    """
+    from dlcr.exchange.commands import embed_folder  # loads torch
+
+    typer.echo(embed_folder(run, folder, out))
+
+
+@app.command()
+def search(
+    run: Annotated[str, typer.Argument(metavar="RUN", help=RUN_HELP)],
+    queries: Annotated[Path, typer.Argument(metavar="QUERIES", help="A folder of pictures, or one picture.")],
+    gallery: Annotated[Path, typer.Argument(metavar="GALLERY", help="A folder of pictures.")],
+    out: Annotated[Path, typer.Option(help="A new folder, for index.html and matches.csv.")] = Path("matches"),
+    top: Annotated[int, typer.Option(help="Matches of each query.")] = 10,
+    people: Annotated[bool, typer.Option("--people", help="Each folder below GALLERY shows one person.")] = False,
+    parser: Annotated[str | None, typer.Option(help="Refine: the model that marks the clothes.")] = None,
+    inpainter: Annotated[str | None, typer.Option(help="Refine: the model that repaints them.")] = None,
+    outfits: Annotated[Path | None, typer.Option(help="Refine: a text file of outfits, one a line.")] = None,
+    outfit: Annotated[list[str] | None, typer.Option(help="Refine: an outfit; may be given several times.")] = None,
+    m: Annotated[int, typer.Option("-m", help="Refine: gallery pictures that vote.")] = 5,
+    seed: Annotated[int, typer.Option(help="Refine: of the variants' noise.")] = 0,
+) -> None:
+    """Find the gallery's best matches of your own pictures: a page and a CSV file (docs/exchange.md).
+
+    With a parser and an inpainter each query is dressed in the outfits too, and its matches are refined by them.
+    """
+    from dlcr.exchange.commands import search_folders  # loads torch
+    from dlcr.exchange.search import Settings
+
+    refining = (parser, inpainter, outfits, outfit or [], seed)
+    typer.echo(search_folders(run, queries, gallery, out, Settings(top, m, people), refining))
+
+
+@app.command("export-model")
+def export_trained(
+    run: Annotated[str, typer.Argument(metavar="RUN", help=RUN_HELP)],
+    form: Annotated[str, typer.Option("--to", help="onnx (with the weights), safetensors, or hub (pushes both).")],
+    out: Annotated[Path | None, typer.Option(help="A new folder. Default: exported/RUN.")] = None,
+    repo: Annotated[str | None, typer.Option(help="owner/name on the hub; a new one is private.")] = None,
+) -> None:
+    """Export a trained model for others: weights, ONNX, what its input must be, and a card (docs/exchange.md)."""
+    from dlcr.exchange.model_export import export_model  # loads torch
+
+    typer.echo(export_model(run, form, out, repo))
 
 
 @app.command("claims")

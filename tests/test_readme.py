@@ -34,6 +34,9 @@ RUN_BY_PIPELINE_TESTS = {
     "dlcr import-released RELEASE --dataset prcc",  # tests/test_cli.py
     "dlcr export inpainting --as parquet OUT",  # tests/exchange/test_export.py
     "dlcr evaluate features.npz --dataset minicc",  # tests/exchange/test_exchange_evaluation.py
+    "dlcr embed progressive photos --out features.parquet",  # tests/exchange/test_embedding.py
+    "dlcr search progressive queries gallery",  # tests/exchange/test_search.py
+    "dlcr export-model progressive --to onnx",  # tests/exchange/test_model_export.py
 }
 
 
