@@ -74,13 +74,23 @@ PUBLISHED: dict[str, Callable[[Path], Found]] = {
 }
 
 
-@pytest.fixture(params=READERS)
-def exported(request, repository, tmp_path, monkeypatch) -> tuple[str, Path, dict[tuple[str, int], bytes]]:
-    """Reader, the exported tree, and the variants that were made."""
-    monkeypatch.chdir(tmp_path)
-    encoded = make_workplace(repository, tmp_path, request.param, k=3)
-    export_set(f"{request.param}-set", "tree", Path("out"), load_params(), private=request.param in PRIVATE)
-    return request.param, Path("out"), encoded
+@pytest.fixture(scope="module", params=READERS)
+def made(request, repository, tmp_path_factory) -> tuple[str, Path, dict[tuple[str, int], bytes]]:
+    """Reader, a workplace with the exported tree `out`, and the variants that were made."""
+    folder = tmp_path_factory.mktemp(request.param)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        encoded = make_workplace(repository, folder, request.param, k=3)
+        export_set(f"{request.param}-set", "tree", Path("out"), load_params(), private=request.param in PRIVATE)
+    return request.param, folder, encoded
+
+
+@pytest.fixture
+def exported(made, monkeypatch) -> tuple[str, Path, dict[tuple[str, int], bytes]]:
+    """The same from within the workplace, for tests that only read."""
+    reader, folder, encoded = made
+    monkeypatch.chdir(folder)
+    return reader, Path("out"), encoded
 
 
 def quietly_read(reader: str, root: Path) -> pd.DataFrame:
