@@ -4,9 +4,10 @@
     describe(describer, images, "What clothes is the person wearing?")
     # ["Gray shirt| Blue jeans| Black shoes", ...]
 
-Two kinds of models are known by their configuration: InstructBLIP, which is asked as it is
-("Salesforce/instructblip-vicuna-7b@<commit>"), and every other image-text-to-text model, LLaVA above all, which is
-asked through its chat template. `dlcr.prompts.processor` says what they see of a picture.
+Every image-text-to-text model of transformers can be one whose processor works with pictures alone. It is asked through
+its chat template; without one the question is asked as it is, if the processor puts the picture before it itself, as
+those of InstructBLIP ("Salesforce/instructblip-vicuna-7b@<commit>") and Florence-2 do. `dlcr.prompts.processor` says
+what they see of a picture, docs/describers.md which families were tried.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ def load_describer(model: str) -> Describer:
     """Loads LLaVA, InstructBLIP or a chat model of their kind from a folder or `repo@revision`, in evaluation mode.
 
     Raises FileNotFoundError if it isn't there, ValueError if it can't be loaded whole or can't be asked: a model of
-    another kind, a chat model without chat template, an InstructBLIP whose files don't say which token stands for the
-    image.
+    another kind or that needs a package, a chat model without chat template, an InstructBLIP whose files don't say
+    which token stands for the image.
     """
     from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig, AutoModelForImageTextToText
 
@@ -136,7 +137,7 @@ def model_inputs(describer: Describer, images: Sequence[np.ndarray], question: s
 
 
 def _prompt(describer: Describer, question: str) -> str:
-    """The question in the model's own form; InstructBLIP's processor puts the image's tokens before it."""
+    """The question in the model's own form; without a chat template the processor puts the picture before it."""
     if not describer.processor.chat_template:
         return question
     content = [{"type": "image"}, {"type": "text", "text": question}]

@@ -35,14 +35,18 @@ PACKAGES = ("timm", "torchvision")
 def load_processor(model: str, pretrained: Pretrained, config: PretrainedConfig) -> ProcessorMixin:
     """The processor that belongs to a model's configuration, made of image processor and tokenizers alone.
 
-    Parts for videos and sound are left out (None): many need packages that pictures don't. Images are resized with PIL
-    whether torchvision is installed or not, as torchvision resizes a little differently. Raises ValueError if
-    transformers has no processor for such a model or lacks a package for it, FileNotFoundError if files are missing.
+    Parts for videos and sound are left out (`LeftOut`): many need packages that pictures don't. Images are resized with
+    PIL whether torchvision is installed or not, as torchvision resizes a little differently; where transformers has no
+    image processor for PIL, with torchvision. Raises ValueError if transformers has no processor for such a model, or
+    one for videos alone, or lacks a package for it, FileNotFoundError if files are missing.
     """
     if type(config) not in PROCESSOR_MAPPING:
         raise ValueError(f"{model}: transformers has no processor for models of type {config.model_type!r}")
     with loading(model):
         kind = _kind(config)
+    if {"image_processor", "video_processor"}.intersection(kind.get_attributes()) == {"video_processor"}:
+        raise ValueError(f"{model}: the {kind.__name__} of models of type {config.model_type!r} takes videos alone")
+    with loading(model):
         settings, _ = kind.get_processor_dict(pretrained.location, **pretrained.arguments())
         parts = [_part(name, pretrained, config) for name in kind.get_attributes()]
         return _for_pictures(kind).from_args_and_dict(parts, settings)
@@ -50,7 +54,7 @@ def load_processor(model: str, pretrained: Pretrained, config: PretrainedConfig)
 
 @contextmanager
 def naming_packages(model: str, config: PretrainedConfig) -> Iterator[None]:
-    """Around the loading of a model: an error for want of a package says in one line what to install."""
+    """Around the loading of a model: a ValueError for want of one of PACKAGES says in one line what to install."""
     try:
         yield
     except ValueError as error:

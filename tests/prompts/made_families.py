@@ -5,6 +5,7 @@ from pathlib import Path
 
 from made_models import CLIP_MEAN, CLIP_STD, SHAPE, TEMPLATE, byte_tokenizer, llama, save_model, write
 from made_models import KINDS as FIRST
+from tokenizers.processors import TemplateProcessing
 from transformers import (
     BartConfig,
     Florence2Config,
@@ -28,6 +29,14 @@ def named_tokens(folder: Path, tokenizer: PreTrainedTokenizerFast, **names: str)
     tokenizer.save_pretrained(folder)
     path = folder / "tokenizer_config.json"
     write(path, json.loads(path.read_text()) | names | {"extra_special_tokens": names})
+
+
+def saying(tokenizer: PreTrainedTokenizerFast, form: str) -> PreTrainedTokenizerFast:
+    """The tokenizer, which puts these special tokens around a text ($A) by itself."""
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=form, special_tokens=[("<s>", 1), ("</s>", 2)]
+    )
+    return tokenizer
 
 
 def make_llava_onevision(folder: Path) -> None:
@@ -109,7 +118,7 @@ def make_idefics(folder: Path, kind: type[PretrainedConfig], name: str) -> None:
 
 
 def make_pixtral(folder: Path, kind: type[PretrainedConfig], patch: int, merged: int, pictures: dict) -> None:
-    tokenizer = byte_tokenizer("[IMG]", "[IMG_BREAK]", "[IMG_END]")
+    tokenizer = saying(byte_tokenizer("[IMG]", "[IMG_BREAK]", "[IMG_END]"), "<s> $A")
     tokenizer.save_pretrained(folder)
     vision = {"model_type": "pixtral", "head_dim": 8, "image_size": 128, "patch_size": patch, "rope_theta": 10000.0}
     merging = {"spatial_merge_size": merged} if merged > 1 else {"vision_feature_select_strategy": "full"}
@@ -144,7 +153,7 @@ def make_mistral_3(folder: Path) -> None:
 
 def make_florence_2(folder: Path) -> None:
     """As florence-community/Florence-2-base: an encoder with a decoder behind it, without a chat template."""
-    tokenizer = byte_tokenizer()
+    tokenizer = saying(byte_tokenizer(), "<s> $A </s>")
     named_tokens(folder, tokenizer, image_token="<image>")
     stages = {"depths": [1, 1], "patch_size": [7, 3], "patch_stride": [4, 2], "patch_padding": [3, 1]}
     stages |= {"patch_prenorm": [False, True], "embed_dim": [8, 16], "num_heads": [1, 2], "num_groups": [1, 2]}

@@ -17,6 +17,7 @@ from transformers import (
     AutoConfig,
     FastVlmConfig,
     Gemma3nConfig,
+    InstructBlipVideoConfig,
     Lfm2VlConfig,
     SmolVLMProcessor,
 )
@@ -159,6 +160,14 @@ def test_smolvlm_s_pictures_are_those_of_its_own_processor(folders, monkeypatch)
     assert all(torch.equal(given[key], wanted[key]) for key in given)
 
 
+def test_parts_for_videos_are_left_out(folders):
+    """Processors that ask theirs for a setting (MiniCPM-V) find none, and can be printed."""
+    processor = load_describer(str(folders["qwen 3"])).processor
+    assert not processor.video_processor
+    assert processor.video_processor.merge_size is None
+    assert "Qwen3VLProcessor" in repr(processor)
+
+
 def test_pixtral_leaves_no_module_behind(folders):
     load_describer(str(folders["mistral 3"]))
     name = "transformers.models.pixtral.image_processing_pixtral"
@@ -185,9 +194,18 @@ def test_a_family_that_needs_a_package_says_which(folders, tmp_path, package, co
         load_describer(str(folder))
 
 
-def test_a_family_without_processor_is_refused(folders, tmp_path):
+@pytest.mark.parametrize(
+    ("config", "wanted"),
+    [
+        (FastVlmConfig(), "transformers has no processor for models of type 'fast_vlm'"),
+        (
+            InstructBlipVideoConfig(),
+            "the InstructBlipVideoProcessor of models of type 'instructblipvideo' takes videos alone",
+        ),
+    ],
+)
+def test_a_family_without_pictures_is_refused(folders, tmp_path, config, wanted):
     folder = shutil.copytree(folders["llava 1.5"], tmp_path / "model")
-    FastVlmConfig().save_pretrained(folder)
-    wanted = f"^{folder}: transformers has no processor for models of type 'fast_vlm'$"
-    with pytest.raises(ValueError, match=wanted):
+    config.save_pretrained(folder)
+    with pytest.raises(ValueError, match=f"^{folder}: {wanted}$"):
         load_describer(str(folder))
