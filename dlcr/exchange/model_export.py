@@ -10,13 +10,11 @@ reads, what the input must be, and a card.
 | provenance.json | hashes of data and code behind the scores, as reports/provenance.json has them |
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HFValidationError, HTTPError
@@ -24,11 +22,11 @@ from huggingface_hub.utils import validate_repo_id
 
 from dlcr.exchange.folders import new_folder
 from dlcr.exchange.model_card import card_text, is_private, known_of
+from dlcr.exchange.onnx_files import described, write_onnx
 from dlcr.exchange.trained import find_run, names_code, run_of
+from dlcr.reid import ReidModel, load_model
+from dlcr.reid.colours import MEAN, STD
 from dlcr.runtime.files import write_json, write_text
-
-if TYPE_CHECKING:
-    from dlcr.reid import ReidModel
 
 FORMS = ("onnx", "safetensors", "hub")
 """onnx: everything above; safetensors: without model.onnx; hub: everything, pushed to a hub."""
@@ -61,11 +59,6 @@ def export_model(name: str, form: str, out: Path | None, repository: str | None)
 
 def write_model(source: Path, folder: Path, with_onnx: bool) -> str:
     """Write the folder, whole or not at all; returns a sentence about it. `source`: the folder of a trained model."""
-    from dlcr.exchange.onnx_files import check_packages, write_onnx
-    from dlcr.reid import load_model  # with torch and transformers: seconds
-
-    if with_onnx:
-        check_packages()
     own_code = names_code(source)
     with new_folder(folder) as part:
         for file in ("config.json", "model.safetensors", *(["model.py"] if own_code else [])):
@@ -88,9 +81,6 @@ def preprocessing(model: ReidModel, with_onnx: bool) -> dict[str, Any]:
     `mean` and `std` are of colours from 0 to 1, in the order red, green, blue; `mirror` says whether the features of a
     picture and of its mirror are added before they get length 1. An ONNX file does all of this but resizing.
     """
-    from dlcr.exchange.onnx_files import described
-    from dlcr.reid.colours import MEAN, STD
-
     facts = {
         "colours": "RGB",
         "size": {"height": model.size[0], "width": model.size[1]},
