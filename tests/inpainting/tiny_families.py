@@ -1,0 +1,194 @@
+"""A random pipeline of the real classes for each family of inpainters, a few thousand parameters each, and what
+diffusers' own pipeline makes of the same noise."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DiffusionPipeline,
+    FlowMatchEulerDiscreteScheduler,
+    FluxFillPipeline,
+    FluxTransformer2DModel,
+    StableDiffusionXLInpaintPipeline,
+    UNet2DConditionModel,
+)
+from tiny_diffusion import SIZE
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    T5Config,
+    T5EncoderModel,
+    T5TokenizerFast,
+)
+
+from dlcr.pretrain.diffusion_parts import build_scheduler, build_tokenizer
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """A family's tiny pipeline.
+
+    save: writes it into a folder. reference: from the folder, the prompt, image [1, 3, H, W] in [-1, 1], mask [1, 1, H,
+    W], noise [1, C, h, w], steps and guidance to the latents [1, C, h, w] of diffusers' pipeline. tolerance: of these.
+    """
+
+    save: Callable[[Path], None]
+    reference: Callable[..., torch.Tensor]
+    guidance: float
+    tolerance: float = 1e-4
+
+
+def means_only(vae: torch.nn.Module) -> None:
+    """Makes the encoder's distribution its mean, as ours takes: pipelines of diffusers draw from it."""
+    encode = vae.encode
+
+    def encode_means(*arguments: object, **keywords: object) -> object:
+        found = encode(*arguments, **keywords)
+        found.latent_dist.sample = lambda generator=None: found.latent_dist.mode()
+        return found
+
+    vae.encode = encode_means
+
+
+def open_pipeline(kind: type[DiffusionPipeline], folder: Path) -> DiffusionPipeline:
+    pipeline = kind.from_pretrained(folder)
+    pipeline.set_progress_bar_config(disable=True)
+    means_only(pipeline.vae)
+    return pipeline
+
+
+def tiny_vae(channels: int = 4, **settings: object) -> AutoencoderKL:
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        block_out_channels=(8, 8),
+        layers_per_block=1,
+        latent_channels=channels,
+        norm_num_groups=4,
+        mid_block_add_attention=False,
+        sample_size=SIZE[0],
+        **settings,
+    )
+
+
+def tiny_clip(tokenizer: CLIPTokenizer, kind: type = CLIPTextModel, width: int = 16) -> CLIPTextModel:
+    return kind(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=width,
+            intermediate_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            max_position_embeddings=16,
+            projection_dim=width,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+# --- SDXL
+
+
+def save_sdxl(folder: Path) -> None:
+    torch.manual_seed(0)
+    tokenizer = build_tokenizer()
+    unet = UNet2DConditionModel(
+        sample_size=SIZE[0] // 2,
+        in_channels=9,
+        out_channels=4,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        norm_num_groups=4,
+        cross_attention_dim=16 + 8,
+        attention_head_dim=2,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        transformer_layers_per_block=(1, 2),
+        addition_embed_type="text_time",
+        addition_time_embed_dim=4,
+        projection_class_embeddings_input_dim=6 * 4 + 8,
+    )
+    StableDiffusionXLInpaintPipeline(
+        vae=tiny_vae(scaling_factor=1.3),
+        text_encoder=tiny_clip(tokenizer),
+        text_encoder_2=tiny_clip(tokenizer, CLIPTextModelWithProjection, 8),
+        tokenizer=tokenizer,
+        tokenizer_2=tokenizer,
+        unet=unet,
+        scheduler=build_scheduler(),
+    ).save_pretrained(folder)
+
+
+def sdxl(folder: Path, prompt: str, pixels: torch.Tensor, mask: torch.Tensor, noise: torch.Tensor, **settings: object):
+    return open_pipeline(StableDiffusionXLInpaintPipeline, folder)(
+        prompt, image=pixels, mask_image=mask, latents=noise, output_type="latent", strength=1.0, **settings
+    ).images
+
+
+# --- FLUX.1 Fill
+
+
+def tiny_t5_tokenizer() -> T5TokenizerFast:
+    """One token for each letter."""
+    letters = [(letter, -1.0) for letter in "▁|abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"]
+    return T5TokenizerFast(vocab=[("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -2.0), *letters], extra_ids=0)
+
+
+def tiny_t5(tokenizer: T5TokenizerFast) -> T5EncoderModel:
+    return T5EncoderModel(T5Config(vocab_size=len(tokenizer), d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2))
+
+
+def save_flux_fill(folder: Path) -> None:
+    torch.manual_seed(0)
+    clip, t5 = build_tokenizer(), tiny_t5_tokenizer()
+    transformer = FluxTransformer2DModel(
+        in_channels=4 * 4 + 4 * 4 + 4 * 2 * 2,
+        out_channels=4 * 4,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=16,
+        pooled_projection_dim=16,
+        guidance_embeds=True,
+        axes_dims_rope=(4, 4, 8),
+    )
+    FluxFillPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+        vae=tiny_vae(4, scaling_factor=1.3, shift_factor=0.1),
+        text_encoder=tiny_clip(clip),
+        tokenizer=clip,
+        text_encoder_2=tiny_t5(t5),
+        tokenizer_2=t5,
+        transformer=transformer,
+    ).save_pretrained(folder)
+
+
+def flux_fill(
+    folder: Path, prompt: str, pixels: torch.Tensor, mask: torch.Tensor, noise: torch.Tensor, **settings: object
+) -> torch.Tensor:
+    tokens = open_pipeline(FluxFillPipeline, folder)(
+        prompt, image=pixels, mask_image=mask, latents=pack(noise), output_type="latent", **settings
+    ).images
+    return unpack(tokens, *noise.shape[2:])
+
+
+def pack(latents: torch.Tensor) -> torch.Tensor:
+    return FluxFillPipeline._pack_latents(latents, *latents.shape)
+
+
+def unpack(tokens: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    return FluxFillPipeline._unpack_latents(tokens, 2 * height, 2 * width, 2)
+
+
+TINY = {
+    "flux_fill": Tiny(save_flux_fill, flux_fill, guidance=30.0),
+    "sdxl": Tiny(save_sdxl, sdxl, guidance=3.0),
+}
