@@ -8,19 +8,30 @@ from pathlib import Path
 import torch
 from diffusers import (
     AutoencoderKL,
+    AutoencoderKLFlux2,
     DiffusionPipeline,
     FlowMatchEulerDiscreteScheduler,
+    Flux2KleinInpaintPipeline,
+    Flux2KleinPipeline,
+    Flux2Transformer2DModel,
     FluxFillPipeline,
     FluxTransformer2DModel,
+    SD3Transformer2DModel,
+    StableDiffusion3InpaintPipeline,
+    StableDiffusion3Pipeline,
     StableDiffusionXLInpaintPipeline,
     UNet2DConditionModel,
 )
 from tiny_diffusion import SIZE
+from tokenizers import pre_tokenizers
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPTokenizer,
+    Qwen2TokenizerFast,
+    Qwen3Config,
+    Qwen3ForCausalLM,
     T5Config,
     T5EncoderModel,
     T5TokenizerFast,
@@ -141,8 +152,10 @@ def tiny_t5_tokenizer() -> T5TokenizerFast:
     return T5TokenizerFast(vocab=[("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -2.0), *letters], extra_ids=0)
 
 
-def tiny_t5(tokenizer: T5TokenizerFast) -> T5EncoderModel:
-    return T5EncoderModel(T5Config(vocab_size=len(tokenizer), d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2))
+def tiny_t5(tokenizer: T5TokenizerFast, width: int = 16) -> T5EncoderModel:
+    return T5EncoderModel(
+        T5Config(vocab_size=len(tokenizer), d_model=width, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
+    )
 
 
 def save_flux_fill(folder: Path) -> None:
@@ -188,7 +201,117 @@ def unpack(tokens: torch.Tensor, height: int, width: int) -> torch.Tensor:
     return FluxFillPipeline._unpack_latents(tokens, 2 * height, 2 * width, 2)
 
 
+# --- Stable Diffusion 3
+
+
+def save_stable_diffusion_3(folder: Path) -> None:
+    torch.manual_seed(0)
+    clip, t5 = build_tokenizer(), tiny_t5_tokenizer()
+    transformer = SD3Transformer2DModel(
+        sample_size=SIZE[0] // 2,
+        num_layers=2,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        caption_projection_dim=16,
+        pooled_projection_dim=16 + 8,
+        pos_embed_max_size=16,
+        dual_attention_layers=(0,),
+        qk_norm="rms_norm",
+    )
+    StableDiffusion3Pipeline(
+        transformer=transformer,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=tiny_vae(16, scaling_factor=1.3, shift_factor=0.1),
+        text_encoder=tiny_clip(clip, CLIPTextModelWithProjection),
+        tokenizer=clip,
+        text_encoder_2=tiny_clip(clip, CLIPTextModelWithProjection, 8),
+        tokenizer_2=clip,
+        text_encoder_3=tiny_t5(t5, 32),
+        tokenizer_3=t5,
+    ).save_pretrained(folder)
+
+
+def stable_diffusion_3(
+    folder: Path, prompt: str, pixels: torch.Tensor, mask: torch.Tensor, noise: torch.Tensor, **settings: object
+) -> torch.Tensor:
+    return open_pipeline(StableDiffusion3InpaintPipeline, folder)(
+        prompt, image=pixels, mask_image=mask, latents=noise, output_type="latent", strength=1.0, **settings
+    ).images
+
+
+# --- FLUX.2 klein
+
+
+def tiny_qwen_tokenizer() -> Qwen2TokenizerFast:
+    """One token for each byte."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {letter: number for number, letter in enumerate([*letters, "<|endoftext|>"])}
+    tokenizer = Qwen2TokenizerFast(vocab=vocabulary, merges=[])
+    tokenizer.chat_template = "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}{% endfor %}"
+    return tokenizer
+
+
+def save_flux2_klein(folder: Path, is_distilled: bool = False) -> None:
+    torch.manual_seed(0)
+    tokenizer = tiny_qwen_tokenizer()
+    language = Qwen3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=8,
+        intermediate_size=16,
+        num_hidden_layers=28,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=4,
+        tie_word_embeddings=True,
+    )
+    transformer = Flux2Transformer2DModel(
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=24,
+        timestep_guidance_channels=16,
+        axes_dims_rope=(4, 4, 4, 4),
+        guidance_embeds=False,
+    )
+    vae = AutoencoderKLFlux2(
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        block_out_channels=(8, 8),
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=4,
+        mid_block_add_attention=False,
+    )
+    vae.bn.running_mean.uniform_(-0.5, 0.5)
+    vae.bn.running_var.uniform_(0.5, 1.5)
+    Flux2KleinPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+        vae=vae,
+        text_encoder=Qwen3ForCausalLM(language),
+        tokenizer=tokenizer,
+        transformer=transformer,
+        is_distilled=is_distilled,
+    ).save_pretrained(folder)
+
+
+def flux2_klein(
+    folder: Path, prompt: str, pixels: torch.Tensor, mask: torch.Tensor, noise: torch.Tensor, **settings: object
+) -> torch.Tensor:
+    pipeline = open_pipeline(Flux2KleinInpaintPipeline, folder)
+    latents = pipeline(
+        prompt, image=pixels, mask_image=mask, latents=noise, output_type="latent", strength=1.0, **settings
+    ).images
+    norm = pipeline.vae.bn
+    deviation = (norm.running_var + pipeline.vae.config.batch_norm_eps).sqrt()
+    return (pipeline._patchify_latents(latents) - norm.running_mean[:, None, None]) / deviation[:, None, None]
+
+
 TINY = {
+    "flux2_klein": Tiny(save_flux2_klein, flux2_klein, guidance=4.0),
     "flux_fill": Tiny(save_flux_fill, flux_fill, guidance=30.0),
+    "stable_diffusion_3": Tiny(save_stable_diffusion_3, stable_diffusion_3, guidance=5.0),
     "sdxl": Tiny(save_sdxl, sdxl, guidance=3.0),
 }
