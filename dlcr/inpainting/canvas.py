@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 Text = Tensor | tuple[Tensor, ...]
 """What conditions a sampler on one prompt, tensors [...], or on N of them, [N, ...]."""
@@ -44,9 +45,9 @@ def _parts(canvas: Canvas) -> list[Tensor | None]:
 
 
 def join_texts(texts: Sequence[Text]) -> Text:
-    """The texts of N prompts, tensors [...] of each, to those of a batch, [N, ...]."""
+    """The texts of N prompts, tensors [...] of each, to those of a batch, [N, ...]; shorter ones end with zeros."""
     if isinstance(texts[0], tuple):
-        return tuple(torch.stack(parts) for parts in zip(*texts, strict=True))
+        return tuple(pad_sequence(parts, batch_first=True) for parts in zip(*texts, strict=True))
     return torch.stack(list(texts))
 
 

@@ -9,6 +9,7 @@ import torch
 from diffusers import (
     AutoencoderKL,
     AutoencoderKLFlux2,
+    AutoencoderKLQwenImage,
     DiffusionPipeline,
     FlowMatchEulerDiscreteScheduler,
     Flux2KleinInpaintPipeline,
@@ -16,6 +17,9 @@ from diffusers import (
     Flux2Transformer2DModel,
     FluxFillPipeline,
     FluxTransformer2DModel,
+    QwenImageInpaintPipeline,
+    QwenImagePipeline,
+    QwenImageTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3InpaintPipeline,
     StableDiffusion3Pipeline,
@@ -29,6 +33,8 @@ from transformers import (
     CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPTokenizer,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
     Qwen2TokenizerFast,
     Qwen3Config,
     Qwen3ForCausalLM,
@@ -309,9 +315,81 @@ def flux2_klein(
     return (pipeline._patchify_latents(latents) - norm.running_mean[:, None, None]) / deviation[:, None, None]
 
 
+# --- Qwen-Image
+
+
+def save_qwen_image(folder: Path) -> None:
+    torch.manual_seed(0)
+    tokenizer = tiny_qwen_tokenizer()
+    text = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0},
+    }
+    vision = {
+        "depth": 1,
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_heads": 2,
+        "out_hidden_size": 16,
+        "patch_size": 14,
+    }
+    language = Qwen2_5_VLConfig(text_config=text, vision_config=vision)
+    transformer = QwenImageTransformer2DModel(
+        in_channels=16,
+        out_channels=4,
+        num_layers=2,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=16,
+        axes_dims_rope=(4, 6, 6),
+    )
+    QwenImagePipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0, use_dynamic_shifting=True, shift_terminal=0.02),
+        vae=AutoencoderKLQwenImage(
+            base_dim=8,
+            z_dim=4,
+            dim_mult=[1, 2],
+            num_res_blocks=1,
+            temperal_downsample=[True],
+            latents_mean=[0.1, -0.2, 0.3, 0.0],
+            latents_std=[1.1, 0.9, 1.2, 0.8],
+        ),
+        text_encoder=Qwen2_5_VLForConditionalGeneration(language),
+        tokenizer=tokenizer,
+        transformer=transformer,
+    ).save_pretrained(folder)
+
+
+def qwen_image(
+    folder: Path, prompt: str, pixels: torch.Tensor, mask: torch.Tensor, noise: torch.Tensor, **settings: object
+) -> torch.Tensor:
+    """diffusers 0.42 cannot be given `latents` here, so the generator that the noise came from draws it again."""
+    pipeline = open_pipeline(QwenImageInpaintPipeline, folder)
+    scale = settings.pop("guidance_scale")
+    tokens = pipeline(
+        prompt,
+        image=pixels,
+        mask_image=mask,
+        generator=torch.Generator().manual_seed(5),
+        output_type="latent",
+        strength=1.0,
+        true_cfg_scale=scale,
+        negative_prompt="",
+        **settings,
+    ).images
+    assert torch.equal(torch.randn(*noise.shape, generator=torch.Generator().manual_seed(5)), noise)
+    return unpack(tokens, *noise.shape[2:])
+
+
 TINY = {
     "flux2_klein": Tiny(save_flux2_klein, flux2_klein, guidance=4.0),
     "flux_fill": Tiny(save_flux_fill, flux_fill, guidance=30.0),
+    "qwen_image": Tiny(save_qwen_image, qwen_image, guidance=4.0),
     "stable_diffusion_3": Tiny(save_stable_diffusion_3, stable_diffusion_3, guidance=5.0),
     "sdxl": Tiny(save_sdxl, sdxl, guidance=3.0),
 }

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dlcr.inpainting.canvas import Canvas, count_guided, draw_noise, first_step, to_tensors
+from dlcr.inpainting.canvas import Canvas, count_guided, draw_noise, first_step, join_texts, to_tensors
 from dlcr.runtime.networks import find_pretrained, load_part, pipeline_dtype, quiet_libraries
 from dlcr.runtime.weights import Kind, loading, read_index
 
@@ -126,15 +126,15 @@ def blended(
     encoder: Callable[[Parts, Tensor], Tensor],
     images: np.ndarray,
     masks: np.ndarray | None,
-    cells: int,
+    multiple: int,
     mode: str = "nearest",
 ) -> Canvas:
     """A canvas for models that are not shown the mask: latents outside of it are kept by `denoise`.
 
-    encoder: pixels to latents. cells: of these on each side of a token; the image's sides are whole tokens. mode: how
-    the mask is resized to the latents (`torch.nn.functional.interpolate`).
+    encoder: pixels to latents. multiple: pixels that the sides of images are multiples of. mode: how the mask is
+    resized to the latents (`torch.nn.functional.interpolate`).
     """
-    pixels, mask = to_tensors(images, masks, cells * cell(parts), parts.device)
+    pixels, mask = to_tensors(images, masks, multiple, parts.device)
     start = encoder(parts, pixels)
     return Canvas(functional.interpolate(mask, size=start.shape[-2:], mode=mode), None, start)
 
@@ -166,7 +166,8 @@ def linear_shift(parts: Parts, tokens: int, highest: float = 1.15) -> float:
 
 def double(texts: tuple[Tensor, ...], empty: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """What a guided step is given: N times the text of "", then the N texts."""
-    return tuple(torch.cat([none.expand_as(some), some]) for none, some in zip(empty, texts, strict=True))
+    count = len(texts[0])
+    return join_texts([*[empty] * count, *zip(*texts, strict=True)])
 
 
 def rising_sigmas(steps: int) -> np.ndarray:

@@ -85,7 +85,7 @@ def _statistics(parts: flow.Parts) -> tuple[Tensor, Tensor]:
 @torch.no_grad()
 def prepare(parts: flow.Parts, images: np.ndarray, masks: np.ndarray | None) -> Canvas:
     """As `Loaded.prepare`; a cell of the mask is the mean of its pixels."""
-    return flow.blended(parts, encode, images, masks, 2, mode="bilinear")
+    return flow.blended(parts, encode, images, masks, 2 * flow.cell(parts), mode="bilinear")
 
 
 @torch.no_grad()

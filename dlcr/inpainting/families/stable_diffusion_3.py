@@ -56,8 +56,12 @@ def load(model: str, dtype: str) -> Loaded:
     if found != expected:
         raise ValueError(f"{model}: its transformer takes {found} channels, expected the latents' {expected} alone")
     functions = (embed, prepare, sample, decode)
-    size = parts.transformer.config.patch_size * flow.cell(parts)
-    return Loaded(parts, size, *(partial(function, parts) for function in functions))
+    return Loaded(parts, multiple(parts), *(partial(function, parts) for function in functions))
+
+
+def multiple(parts: flow.Parts) -> int:
+    """Pixels on each side of a token."""
+    return parts.transformer.config.patch_size * flow.cell(parts)
 
 
 @torch.no_grad()
@@ -78,7 +82,7 @@ def embed(parts: flow.Parts, prompt: str) -> tuple[Tensor, Tensor]:
 @torch.no_grad()
 def prepare(parts: flow.Parts, images: np.ndarray, masks: np.ndarray | None) -> Canvas:
     """As `Loaded.prepare`."""
-    return flow.blended(parts, flow.encode, images, masks, parts.transformer.config.patch_size)
+    return flow.blended(parts, flow.encode, images, masks, multiple(parts))
 
 
 @torch.no_grad()
