@@ -70,7 +70,17 @@ def to_images(pixels: Tensor) -> np.ndarray:
 
 def draw_noise(seeds: Sequence[int], shape: Sequence[int]) -> Tensor:
     """Standard normal noise float32 [N, *shape], each row from its own generator on the CPU (same on every device)."""
-    return torch.stack([torch.randn(*shape, generator=torch.Generator().manual_seed(int(seed))) for seed in seeds])
+    return draw_from(make_generators(seeds), shape)
+
+
+def make_generators(seeds: Sequence[int]) -> list[torch.Generator]:
+    """One for each sample, on the CPU."""
+    return [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+
+
+def draw_from(generators: Sequence[torch.Generator], shape: Sequence[int]) -> Tensor:
+    """The next noise float32 [N, *shape] of these generators, a row from each."""
+    return torch.stack([torch.randn(*shape, generator=generator) for generator in generators])
 
 
 def first_step(steps: int, strength: float) -> int:

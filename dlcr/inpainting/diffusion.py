@@ -25,7 +25,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dlcr.inpainting.canvas import Canvas, count_guided, draw_noise, first_step, to_images, to_tensors
+from dlcr.inpainting.canvas import (
+    Canvas,
+    count_guided,
+    draw_from,
+    first_step,
+    make_generators,
+    to_images,
+    to_tensors,
+)
 from dlcr.runtime.networks import find_pretrained, load_part, pipeline_dtype, quiet_libraries
 from dlcr.runtime.weights import PIPELINE, Kind, loading
 
@@ -33,7 +41,10 @@ if TYPE_CHECKING:
     from diffusers import AutoencoderKL, SchedulerMixin, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
 
-SOLVERS = ("ddim", "dpm++")
+SOLVERS = ("ddim", "dpm++", "lcm", "lightning", "hyper")
+"""Two for any model, then those that few-step models, or a LoRA, were trained for: see `make_scheduler`."""
+GUIDABLE = ("ddim", "dpm++")
+"""Those that a discriminator guides: their states are x_t = sqrt(ab) x_0 + sqrt(1 - ab) noise, without noise added."""
 Correction = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(latents x_t, timestep, cumulative alpha of that step) to what is added to the network's prediction."""
 LATENTS = {"thresholding": False, "steps_offset": 1}
@@ -200,7 +211,9 @@ def denoise(
     """
     scheduler = make_scheduler(pipeline, solver)
     scheduler.set_timesteps(steps, device=pipeline.device)
-    noise = draw_noise(seeds, canvas.masked_image.shape[1:]).to(pipeline.device)
+    generators = make_generators(seeds)
+    noise = draw_from(generators, canvas.masked_image.shape[1:]).to(pipeline.device)
+    own = {"generator": generators} if solver == "lcm" else {}  # it adds noise after every step but the last
     latents, times = noise * scheduler.init_noise_sigma, scheduler.timesteps
     if canvas.start is not None:
         first = first_step(steps, strength)
@@ -224,7 +237,7 @@ def denoise(
                 predicted = without + guidance * (within - without)
             if correction is not None:
                 predicted = predicted + correction(latents, time, scheduler.alphas_cumprod[time.cpu()])
-            latents = scheduler.step(predicted, time, latents, return_dict=False)[0]
+            latents = scheduler.step(predicted, time, latents, return_dict=False, **own)[0]
     return latents
 
 
@@ -262,18 +275,35 @@ def deep_features(unet: torch.nn.Module, enabled: bool) -> Iterator[Callable[[bo
 
 
 def make_scheduler(pipeline: Inpainter, solver: str) -> SchedulerMixin:
-    """The solver over the model's own noise schedule: DDIM, or DPM-Solver++ of second order. Both are deterministic.
+    """The solver over the model's own noise schedule.
+
+    ddim, dpm++: DDIM, and DPM-Solver++ of second order; deterministic. lcm: latent consistency models (Luo et al.,
+    2023), which add noise between steps. lightning: Euler's steps, the first at the noisiest timestep, as
+    SDXL-Lightning (Lin et al., 2024) is sampled; hyper: DDIM's from there, as Hyper-SD (Ren et al., 2024).
 
     What belongs to pixels, which lie between -1 and 1, is off whatever the model's configuration says: latents do not.
     """
-    from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
+    from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler, LCMScheduler
 
     config = pipeline.scheduler.config
     if solver == "ddim":
         return DDIMScheduler.from_config(config, clip_sample=False, **LATENTS)
     if solver == "dpm++":
         return DPMSolverMultistepScheduler.from_config(config, algorithm_type="dpmsolver++", **LATENTS)
+    if solver == "lcm":
+        return LCMScheduler.from_config(config, clip_sample=False, **LATENTS)
+    if solver == "lightning":
+        return EulerDiscreteScheduler.from_config(config, timestep_spacing="trailing", steps_offset=1)
+    if solver == "hyper":
+        return DDIMScheduler.from_config(config, clip_sample=False, timestep_spacing="trailing", **LATENTS)
     raise ValueError(f"unknown solver {solver!r}, expected one of: {', '.join(SOLVERS)}")
+
+
+def refuse(model: str, settings: Mapping[str, Any]) -> None:
+    """Raises ValueError for a discriminator with a solver whose states it does not know."""
+    solver = settings.get("solver") or SOLVERS[0]
+    if settings.get("discriminator") and solver not in GUIDABLE:
+        raise ValueError(f"{model}: a discriminator does not guide solver {solver}, only one of: {', '.join(GUIDABLE)}")
 
 
 @torch.no_grad()

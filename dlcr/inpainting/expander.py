@@ -21,6 +21,7 @@ from dlcr.inpainting.canvas import Canvas, Text, join_canvases, join_texts
 from dlcr.inpainting.discriminator import discriminator_guidance, load_discriminator
 from dlcr.inpainting.families import find_family
 from dlcr.inpainting.family import Family, Loaded
+from dlcr.inpainting.lora import fuse_lora
 from dlcr.runtime.memory import Batch
 
 T = TypeVar("T")
@@ -34,8 +35,9 @@ class Expander:
     images are resized to it and back. batch: samples denoised together, a matter of speed and memory only; where a
     GPU's memory is too small it is halved. strength: see `restyle`. guidance_share and reuse_every save time and change
     the picture: see `diffusion.denoise`. discriminator: folder of a trained one that guides every sample (Sec. 12) with
-    this weight, at timesteps t with times[0] < t <= times[1]. family: the model's, where it is known already. Raises
-    ValueError for settings that the family does not know, before anything is loaded.
+    this weight, at timesteps t with times[0] < t <= times[1]. lora: a file that `lora.fuse_lora` adds to the weights,
+    as for the solvers of few steps. family: the model's, where it is known already. Raises ValueError for settings that
+    the family does not know, before anything is loaded.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Expander:
         discriminator: str | None = None,
         weight: float = 1.0,
         times: tuple[int, int] = (200, 1000),
+        lora: str | None = None,
         family: Family | None = None,
     ) -> None:
         self.model, self.family = model, family or find_family(model)
@@ -66,7 +69,8 @@ class Expander:
                 f"reuse_every {reuse_every}, strength {strength}, guidance_share {guidance_share}"
             )
         optional = {"guidance_share": guidance_share, "reuse_every": reuse_every}
-        self.family.check(model, {"guidance": guidance, "solver": solver, "discriminator": discriminator} | optional)
+        asked = {"guidance": guidance, "solver": solver, "discriminator": discriminator, "lora": lora}
+        self.family.check(model, asked | optional)
         self._sampler = {"steps": steps, "guidance": guidance}
         self._sampler |= {name: value for name, value in optional.items() if name in self.family.knows}
         if len(self.family.solvers) > 1:
@@ -74,6 +78,8 @@ class Expander:
         if "restyle" in self.family.knows:
             self._sampler["strength"] = strength
         self.loaded = self.family.load(model, dtype)
+        if lora is not None:
+            fuse_lora(self.pipeline, lora)
         cell = self.loaded.cell
         if size[0] % cell or size[1] % cell:
             raise ValueError(f"size {size[0]}x{size[1]}: {model} needs multiples of {cell}")

@@ -25,6 +25,7 @@ DEFAULTS: Mapping[str, Any] = {
     "guidance_share": 1.0,
     "reuse_every": 1,
     "discriminator": None,
+    "lora": None,
 }
 """The settings that not every family knows, and the values at which they ask nothing of it."""
 
@@ -50,6 +51,10 @@ class Loaded:
     decode: Callable[[Tensor], np.ndarray]
 
 
+def refuse_nothing(model: str, settings: Mapping[str, Any]) -> None:
+    """For families whose index says all there is to say by its classes."""
+
+
 @dataclass(frozen=True)
 class Family:
     """How one kind of pipeline is loaded and what it can do.
@@ -70,7 +75,7 @@ class Family:
     guidance: float
     knows: tuple[str, ...]
     load: Callable[[str, str], Loaded]
-    refuse: Callable[[str, Mapping[str, Any]], None] = lambda model, settings: None
+    refuse: Callable[[str, Mapping[str, Any]], None] = refuse_nothing
 
     def check(self, model: str, settings: Mapping[str, Any]) -> None:
         """Raises ValueError in one line for a setting that this family has not; it says which ones there are."""

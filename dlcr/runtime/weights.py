@@ -108,6 +108,22 @@ def loading(model: str) -> Iterator[None]:
         raise ValueError(f"{model}: cannot be loaded: {type(error).__name__}: {error}") from error
 
 
+def find_hub_file(model: str, ending: str) -> Path:
+    """A single file: a local path, or `owner/name@revision:path/in/the/repo.<ending>`, which is downloaded once.
+
+    Raises FileNotFoundError for a name that is neither, and if the hub does not have it or cannot be reached.
+    """
+    if Path(model).is_file():
+        return Path(model)
+    hub = HUB_FILE.fullmatch(model)
+    if not hub:
+        raise FileNotFoundError(
+            f"{model}: no such file, and not 'owner/name@revision:path/in/the/repo.{ending}' either"
+        )
+    with loading(model):
+        return Path(hf_hub_download(hub["repository"], hub["path"], revision=hub["revision"]))
+
+
 def gated(repository: str) -> str:
     """What to do about a repository whose files are given only to those who accepted its licence."""
     return f"gated; accept its licence on {constants.ENDPOINT}/{repository}, then log in: hf auth login"

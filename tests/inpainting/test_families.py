@@ -1,5 +1,6 @@
 """Every family of inpainters does what the fast path does, on a tiny random pipeline of the real classes."""
 
+import pickle
 import shutil
 from functools import partial
 from pathlib import Path
@@ -123,7 +124,7 @@ def test_a_set_goes_on_after_a_stop_with_the_same_bytes(
     prompts = {"1-1": PROMPTS[0], "2-1": PROMPTS[1]}
     plan = plan_set(rows, prompts, 1, 0, "tiny", dict.fromkeys(rows["image_id"], ""), skipped)
     settings = {"steps": 2, "guidance": TINY[name].guidance, "size": SIZE, "batch": 4, "family": find_family(model)}
-    build = partial(inpainting.build, model, settings)
+    build = pickle.loads(pickle.dumps(partial(inpainting.build, model, settings)))  # as it is sent to Ray's workers
 
     def run(folder: Path, store: Store):
         read = lambda image_id: (images.encoded(image_id), masks.encoded(image_id))  # noqa: E731

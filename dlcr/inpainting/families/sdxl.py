@@ -68,7 +68,8 @@ def load(model: str, dtype: str) -> Loaded:
 
 
 def refuse(model: str, settings: Mapping[str, Any]) -> None:
-    """Raises ValueError for a refiner."""
+    """As `diffusion.refuse`; raises ValueError for a refiner too."""
+    diffusion.refuse(model, settings)
     if read_index(model, KIND).get("requires_aesthetics_score"):
         raise ValueError(f"{model}: a refiner, which needs aesthetic scores: use an inpainting model")
 
@@ -114,7 +115,7 @@ FAMILY = Family(
     solvers=diffusion.SOLVERS,
     steps=50,
     guidance=7.5,
-    knows=("guidance_share", "reuse_every", "restyle", "discriminator"),
+    knows=("guidance_share", "reuse_every", "restyle", "discriminator", "lora"),
     load=load,
     refuse=refuse,
 )

@@ -19,6 +19,7 @@ FAMILY = Family(
     solvers=diffusion.SOLVERS,
     steps=50,
     guidance=7.5,
-    knows=("guidance_share", "reuse_every", "restyle", "discriminator"),
+    knows=("guidance_share", "reuse_every", "restyle", "discriminator", "lora"),
     load=load,
+    refuse=diffusion.refuse,
 )

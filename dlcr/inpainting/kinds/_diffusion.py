@@ -22,7 +22,7 @@ def sampler_settings(params: Params, entry: GeneratedSet, **own: object) -> tupl
     The model's family is among the former, so that its code enters the set's keys. Raises ValueError for settings that
     the family does not know, and what `find_family` raises.
     """
-    settings = params.inpaint.model_dump(exclude={"block"})
+    settings = params.inpaint.model_dump(exclude={"block"}, exclude_none=True)
     settings |= {key: value for key, value in (("steps", entry.steps), ("size", entry.size)) if value} | own
     identity = {"model": model_fingerprint(params.models.inpainter)} | settings | {"size": list(settings["size"])}
     if entry.discriminator != "none":
@@ -30,6 +30,8 @@ def sampler_settings(params: Params, entry: GeneratedSet, **own: object) -> tupl
         discriminator = str(Path("discriminators", entry.discriminator))
         identity |= guide | {"times": list(entry.times), "discriminator": model_fingerprint(discriminator)}
         settings |= guide | {"discriminator": discriminator}
+    if "lora" in settings:
+        identity["lora"] = model_fingerprint(settings["lora"])
     family = find_family(params.models.inpainter)
     family.check(params.models.inpainter, settings)
     return settings | {"family": family}, identity
