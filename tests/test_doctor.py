@@ -192,7 +192,7 @@ def test_disk(root: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> 
 # --- weights
 
 
-@pytest.mark.parametrize("name", ["minicc", "prcc", "prcc-models", "paper"])
+@pytest.mark.parametrize("name", ["minicc", "prcc", "prcc-models", "prcc-sdxl", "prcc-klein", "paper"])
 def test_every_model_of_a_profile_is_looked_for(repository: Path, name: str) -> None:
     text = (repository / "profiles" / f"{name}.yaml").read_text()
     hub = set(re.findall(r"[\w.-]+/[\w.-]+@[\w.-]+(?::[\w./-]+)?", text))
