@@ -263,6 +263,22 @@ def test_its_own_advice_is_enough(root: Path) -> None:
     assert advice == "name another model in params.yaml, or put a whole one there"
 
 
+def test_an_inpainter_needs_the_files_of_its_own_family(tmp_path: Path) -> None:
+    """Which one it is of says its index."""
+    (tmp_path / "model_index.json").write_text('{"_class_name": "FluxFillPipeline"}')
+    problem, _ = doctor._missing_inpainter(str(tmp_path), "none")
+    assert problem.startswith(
+        f"{tmp_path}: model_index.json says None for transformer, expected FluxTransformer2DModel"
+    )
+    (tmp_path / "model_index.json").write_text('{"_class_name": "LatteryPipeline"}')
+    problem, advice = doctor._missing_inpainter(str(tmp_path), "none")
+    assert "says 'LatteryPipeline' for _class_name, expected one of Flux2Klein" in problem
+    assert advice == doctor.OTHER_MODEL
+    problem, advice = doctor._missing_inpainter("owner/name@main", "none")
+    assert problem == "owner/name@main: not in the cache"
+    assert advice.startswith("hf download owner/name --revision main")
+
+
 def test_a_revision_that_moves(root: Path, repository: Path) -> None:
     params = profile(repository, "prcc")
     commit = 20 * "0a"

@@ -2,6 +2,7 @@
 
 import pickle
 import shutil
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from dlcr.inpainting import Expander, generate_set, plan_set
 from dlcr.inpainting.canvas import draw_noise, join_texts
 from dlcr.inpainting.families import find_family
 from dlcr.inpainting.kinds import inpainting
+from dlcr.params import load_params
 from dlcr.runtime.code import code_of, used_modules
 from dlcr.runtime.registry import entry_names
 from dlcr.runtime.store import Store
@@ -47,9 +49,8 @@ def expand(expander: Expander, count: int = 4) -> list[np.ndarray]:
 
 
 def test_every_family_is_tried_here() -> None:
-    assert [each.replace("-", "_") for each in entry_names("dlcr.inpainting.families")] == sorted(
-        [*TINY, "stable_diffusion"]
-    )
+    there = {name.replace("-", "_") for name in entry_names("dlcr.inpainting.families")}
+    assert there == {*TINY, "stable_diffusion"}
 
 
 def test_pixels_outside_the_mask_stay_and_the_same_comes_out_twice(model: str, name: str) -> None:
@@ -161,6 +162,20 @@ def test_what_a_family_does_not_know_is_refused_in_one_line_before_it_is_loaded(
         if setting not in family.knows:
             with pytest.raises(ValueError, match=rf"^not loaded: .* takes no {setting}; of such settings it knows: "):
                 Expander("not loaded", family=family, **{setting: value})
+
+
+def test_the_stage_refuses_it_before_its_painter_is_built(model: str, name: str, repository: Path) -> None:
+    params = load_params(repository / "profiles" / "smoke.yaml")
+    inpaint = params.inpaint.model_copy(update={"solver": find_family(model).solvers[0], "reuse_every": 2})
+    models = params.models.model_copy(update={"inpainter": model})
+    entry = params.generated["inpainting"]
+    with pytest.raises(ValueError, match=" takes no reuse_every") if name != "sdxl" else nullcontext():
+        inpainting.choose(params.model_copy(update={"models": models, "inpaint": inpaint}), entry)
+    params = params.model_copy(update={"models": models, "inpaint": inpaint.model_copy(update={"reuse_every": 1})})
+    build, identity = inpainting.choose(params, entry)
+    assert build.args[1]["family"] is find_family(model)
+    assert "family" not in identity
+    assert "lora" not in identity
 
 
 @pytest.mark.parametrize("found", ["StableDiffusionPipeline", "LatteryPipeline", None, ["a", "B"]])
