@@ -69,6 +69,17 @@ def test_a_sample_does_not_depend_on_its_batch(model: str, name: str) -> None:
     assert max(np.abs(one.astype(int) - other).max() for one, other in zip(alone, four, strict=True)) <= 1
 
 
+def test_half_precision_paints_nearly_the_same(model: str, name: str) -> None:
+    """bfloat16 on a CPU: the networks' numbers differ, the sampler's do not."""
+    expander = make(model, name, dtype="bfloat16")
+    assert {part.dtype for part in vars(expander.pipeline).values() if isinstance(part, torch.nn.Module)} == {
+        torch.bfloat16
+    }
+    _, masks = draw_pictures(4)
+    for half, full, mask in zip(expand(expander), expand(make(model, name)), masks, strict=True):
+        assert 0 < np.abs(half.astype(int) - full)[mask].mean() < 3
+
+
 def test_prompt_and_seed_and_image_change_the_sample(model: str, name: str) -> None:
     images, masks = draw_pictures(2)
     expander = make(model, name)

@@ -175,6 +175,11 @@ def rising_sigmas(steps: int) -> np.ndarray:
     return np.linspace(1.0, 1 / steps, steps)
 
 
+def guide(without: Tensor, within: Tensor, scale: float) -> Tensor:
+    """Classifier-free guidance (Ho and Salimans, 2022) of predictions without and with text."""
+    return without + scale * (within - without)
+
+
 @torch.no_grad()
 def denoise(
     parts: Parts,
@@ -190,9 +195,7 @@ def denoise(
     sigmas: np.ndarray | None = None,
     mu: float | None = None,
     keep: bool = False,
-    combine: Callable[[Tensor, Tensor, float], Tensor] = lambda without, within, scale: (
-        without + scale * (within - without)
-    ),
+    combine: Callable[[Tensor, Tensor, float], Tensor] = guide,
 ) -> Tensor:
     """Latents float32 [N, *shape] from noise, or from a canvas's `start` with a share `strength` of noise.
 
@@ -200,8 +203,12 @@ def denoise(
     guided, latents are given twice, first without text (`double`). sigmas: of the steps before the shift mu, None: the
     scheduler's own. keep: latents outside the canvas's mask are, after every step, those of the image with that step's
     noise, at the end the image's own. combine: predictions without and with text and the guidance scale to one.
+
+    Raises ValueError for one step of a schedule that is stretched between its two ends.
     """
     scheduler = type(parts.scheduler).from_config(parts.scheduler.config)
+    if steps == 1 and scheduler.config.shift_terminal:
+        raise ValueError("steps 1: this model's schedule ends at a noise of its own, expected at least 2")
     scheduler.set_timesteps(steps if sigmas is None else None, sigmas=sigmas, mu=mu, device=parts.device)
     first = 0 if canvas.start is None else first_step(steps, strength)
     scheduler.set_begin_index(first)
