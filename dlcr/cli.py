@@ -5,8 +5,14 @@ dlcr profile list
 dlcr profile use minicc
 dlcr profile diff
 dlcr models pin
+dlcr fetch-released --dataset prcc
 dlcr import-released DIR --dataset prcc
+dlcr export inpainting --as parquet OUT
 dlcr evaluate features.npz --dataset prcc
+dlcr embed progressive photos --out features.parquet
+dlcr search progressive queries gallery --out matches
+dlcr export-model progressive --to onnx
+dlcr add-dataset mine FOLDER
 dlcr claims
 dlcr compare
 dlcr targets a1
@@ -28,6 +34,8 @@ import typer
 from dlcr import __version__, profiles
 from dlcr.params import Params, load_params
 from dlcr.runtime.stage import run_stage
+
+RUN_HELP = "A trained run, as NAME or NAME/seed-S, or the folder of an exported model."
 
 app = typer.Typer(no_args_is_help=True)
 profile_app = typer.Typer(no_args_is_help=True, help="Choose what params.yaml describes.")
@@ -106,6 +114,22 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print plain dat
     raise typer.Exit(any(finding.state == "problem" for finding in found))
 
 
+@app.command("fetch-released")
+def fetch_strips(
+    dataset: Annotated[str, typer.Option(help="Whose variants: the files with this name in their paths.")] = "prcc",
+    revision: Annotated[str, typer.Option(help="A commit for numbers that can be repeated; a branch or tag.")] = "main",
+    repository: Annotated[str | None, typer.Option(help="OWNER/NAME on the hub. Default: the authors'.")] = None,
+) -> None:
+    """Download the variants that the authors of DLCR published; what is there already is not downloaded again."""
+    from dlcr.exchange import released_files  # loads the hub's library
+
+    done = released_files.fetch_released(dataset, revision, repository or released_files.REPOSITORY)
+    typer.echo(f"{done.folder}: {done.files} files, {done.size / 1e9:.1f} GB, checksums right; commit {done.commit}")
+    if done.archives:
+        typer.echo(f"Unpack its {len(done.archives)} archives ({done.archives[0]}) into a folder, and import that one:")
+    typer.echo(f"Next: dlcr import-released {'FOLDER' if done.archives else done.folder} --dataset {dataset}")
+
+
 @app.command("import-released")
 def import_strips(
     release: Annotated[Path, typer.Argument(metavar="DIR", help="Where the published strips lie.")],
@@ -150,6 +174,26 @@ def _imported_section(dataset: str, name: str) -> str:
     return "private.imported" if dataset in params.private.datasets else "imported"
 
 
+@app.command()
+def export(
+    name: Annotated[str, typer.Argument(metavar="SET", help="A generated set of params.yaml.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A folder that does not exist yet.")],
+    form: Annotated[str, typer.Option("--as", metavar="strips|tree|parquet", help="Which form to write it in.")],
+    gate: Annotated[bool, typer.Option("--gate", help="Leave out what falls short of `quality`.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="Export a private set, for your own use.")] = False,
+) -> None:
+    """Write a generated set for other people's code: as the authors' strips, as the dataset's own folders with variants
+    among them, or as a Hugging Face dataset (docs/exchange.md)."""
+    from dlcr.exchange.export import export_set  # loads pandas
+
+    try:
+        done = export_set(name, form, out, load_params(), private, gate)
+    except KeyboardInterrupt:  # unlike a stage it does not go on from where it was
+        raise OSError(f"{out}: interrupted, and nothing was left there") from None
+    typer.echo(f"{out}: {done.variants} variants of {done.images} images; {done.skipped} were skipped and are left out")
+    typer.echo(done.says)
+
+
 @app.command("evaluate")
 def evaluate_features(
     features: Annotated[Path, typer.Argument(metavar="FEATURES", help="A file .npz, .parquet, .safetensors or .mat.")],
@@ -174,6 +218,28 @@ def evaluate_features(
     raise typer.Exit(evaluation.LEAKS if found.leaks else 0)
 
 
+@app.command("add-dataset")
+def add_own_dataset(
+    name: Annotated[str, typer.Argument(help="What it is called here, and its profile.")],
+    folder: Annotated[Path, typer.Argument(help="Its images, with a manifest.csv that labels them.")],
+    manifest: Annotated[Path | None, typer.Option(help="The labels, if they lie elsewhere; copied to FOLDER.")] = None,
+    reader: Annotated[
+        str, typer.Option(help="How FOLDER is laid out: one's own way, or a published dataset's.")
+    ] = "folder",
+    like: Annotated[
+        str | None,
+        typer.Option(help="The profile whose models and values are taken. Default: prcc; ccvid for tracklets."),
+    ] = None,
+    private: Annotated[
+        bool, typer.Option("--private", help="Keep out of `dvc push` and pictures what is made of it.")
+    ] = False,
+) -> None:
+    """Check a dataset of one's own and write a profile that runs the method on it and on nothing else."""
+    from dlcr.exchange.own_dataset import add_dataset  # loads pandas
+
+    typer.echo("\n".join(add_dataset(name, folder, manifest, reader, like, private)))
+
+
 def _reader_of(dataset: str) -> str:
     """The reader of a dataset in params.yaml."""
     params = load_params() if Path("params.yaml").is_file() else None
@@ -181,6 +247,60 @@ def _reader_of(dataset: str) -> str:
         there = f"it has {', '.join(params.datasets)}" if params else "there is none here"
         raise ValueError(f"--dataset {dataset}: not under `datasets` of params.yaml ({there}); name a --reader")
     return params.datasets[dataset].reader
+
+
+@app.command()
+def embed(
+    run: Annotated[str, typer.Argument(metavar="RUN", help=RUN_HELP)],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Pictures in it and below it, or data/DATASET.")],
+    out: Annotated[Path, typer.Option(help="A new file .parquet, .npz or .safetensors.")] = Path("features.parquet"),
+) -> None:
+    """Write a trained model's features of pictures, with their names, as `dlcr evaluate` reads them.
+
+    A picture that cannot be read is told and left out.
+    """
+    from dlcr.exchange.commands import embed_folder  # loads torch
+
+    typer.echo(embed_folder(run, folder, out))
+
+
+@app.command()
+def search(
+    run: Annotated[str, typer.Argument(metavar="RUN", help=RUN_HELP)],
+    queries: Annotated[Path, typer.Argument(metavar="QUERIES", help="A folder of pictures, or one picture.")],
+    gallery: Annotated[Path, typer.Argument(metavar="GALLERY", help="A folder of pictures.")],
+    out: Annotated[Path, typer.Option(help="A new folder, for index.html and matches.csv.")] = Path("matches"),
+    top: Annotated[int, typer.Option(help="Matches of each query.")] = 10,
+    people: Annotated[bool, typer.Option("--people", help="Each folder below GALLERY shows one person.")] = False,
+    parser: Annotated[str | None, typer.Option(help="Refine: the model that marks the clothes.")] = None,
+    inpainter: Annotated[str | None, typer.Option(help="Refine: the model that repaints them.")] = None,
+    outfits: Annotated[Path | None, typer.Option(help="Refine: a text file of outfits, one a line.")] = None,
+    outfit: Annotated[list[str] | None, typer.Option(help="Refine: an outfit; may be given several times.")] = None,
+    m: Annotated[int, typer.Option("-m", help="Refine: gallery pictures that vote.")] = 5,
+    seed: Annotated[int, typer.Option(help="Refine: of the variants' noise.")] = 0,
+) -> None:
+    """Find the gallery's best matches of your own pictures: a page and a CSV file (docs/exchange.md).
+
+    With a parser and an inpainter each query is dressed in the outfits too, and its matches are refined by them.
+    """
+    from dlcr.exchange.commands import search_folders  # loads torch
+    from dlcr.exchange.search import Settings
+
+    refining = (parser, inpainter, outfits, outfit or [], seed)
+    typer.echo(search_folders(run, queries, gallery, out, Settings(top, m, people), refining))
+
+
+@app.command("export-model")
+def export_trained(
+    run: Annotated[str, typer.Argument(metavar="RUN", help=RUN_HELP)],
+    form: Annotated[str, typer.Option("--to", help="onnx (with the weights), safetensors, or hub (pushes both).")],
+    out: Annotated[Path | None, typer.Option(help="A new folder. Default: exported/RUN.")] = None,
+    repo: Annotated[str | None, typer.Option(help="owner/name on the hub; a new one is private.")] = None,
+) -> None:
+    """Export a trained model for others: weights, ONNX, what its input must be, and a card (docs/exchange.md)."""
+    from dlcr.exchange.model_export import export_model  # loads torch
+
+    typer.echo(export_model(run, form, out, repo))
 
 
 @app.command("claims")

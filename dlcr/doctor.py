@@ -26,6 +26,7 @@ from dlcr.data.manifest import load_manifest
 from dlcr.data.readers import find_reader
 from dlcr.faces.finder import INSIGHTFACE
 from dlcr.faces.insight import pack_folder
+from dlcr.inpainting.families import find_family
 from dlcr.inpainting.kinds import find_kind
 from dlcr.params import Dataset, Params, moving_revision, weight_names
 from dlcr.runtime.weights import HUB_FILE, NETWORK, PIPELINE, Kind, NotDownloaded, download_command, find_model
@@ -36,6 +37,7 @@ ANSWER_SECONDS = 20  # that a remote or an engine is waited for
 PNG_BYTES = 2.0  # a pixel of a variant, measured on MiniCC (docs/scale.md)
 MEMORY_GB = {"mini": 2, "hub": 20}
 """Main memory: MiniCC's stages peak at 1.1 GB (measured); 7 B parameters in half precision pass through 14 GB."""
+OTHER_MODEL = "name another model in params.yaml, or put a whole one there"
 NVIDIA = Path("/dev/nvidiactl")  # as containers/run has it
 GPU_GB = 16
 """For the describer's weights in half precision (14 GB) and its work (docs/scale.md)."""
@@ -219,12 +221,24 @@ def check_weights(params: Params, engine: str) -> Iterator[Finding]:
     for key, name in weight_names(params).items():
         keys.setdefault(name, []).append(key)
     for name, those in keys.items():
-        problem, advice = _missing(name, PIPELINE if "models.inpainter" in those else NETWORK, engine)
+        problem, advice = (
+            _missing_inpainter(name, engine) if "models.inpainter" in those else _missing(name, NETWORK, engine)
+        )
         subject = f"weights of {those[0]}" + (f" and {len(those) - 1} more" if len(those) > 1 else "")
         if not problem and moving_revision(name):
             yield Finding(subject, "warning", f"{name}: what that names can change", "dlcr models pin")
         else:
             yield Finding(subject, "problem" if problem else "ok", problem or name, advice)
+
+
+def _missing_inpainter(name: str, engine: str) -> tuple[str, str]:
+    """As `_missing`; which files an inpainter has says its index, or, where that is not here yet, Stable Diffusion."""
+    try:
+        return _missing(name, find_family(name, download=False).kind, engine)
+    except FileNotFoundError:
+        return _missing(name, PIPELINE, engine)
+    except ValueError as error:
+        return str(error), OTHER_MODEL
 
 
 def _missing(name: str, kind: Kind, engine: str) -> tuple[str, str]:
@@ -248,7 +262,7 @@ def _missing(name: str, kind: Kind, engine: str) -> tuple[str, str]:
     except NotDownloaded as error:
         return str(error), prefix + download_command(name, kind)
     except (FileNotFoundError, ValueError) as error:
-        return str(error), "name another model in params.yaml, or put a whole one there"
+        return str(error), OTHER_MODEL
     return "", ""
 
 

@@ -21,6 +21,7 @@ from dlcr.data import Generated, load_manifest, open_generated, open_images
 from dlcr.data.shards import checksum
 from dlcr.inpainting import Expander
 from dlcr.inpainting.discriminator import save_discriminator, scores, train_discriminator
+from dlcr.inpainting.families import find_family
 from dlcr.params import load_params, lookup
 from dlcr.runtime import determinism, timing
 from dlcr.runtime.code import code_of
@@ -41,6 +42,8 @@ def main(name: str) -> None:
     """Train the discriminator NAME."""
     params = load_params()
     entry = lookup(params.discriminators, "discriminators", name)
+    family = find_family(params.models.inpainter)
+    family.require(params.models.inpainter, "discriminator")
     determinism.set_up()
     start = time.monotonic()
     manifest = load_manifest(Path("data", entry.dataset))
@@ -52,7 +55,7 @@ def main(name: str) -> None:
     model = {"model": params.models.inpainter, "size": params.inpaint.size, "dtype": params.inpaint.dtype}
     key = key_of(
         {
-            "code": code_of(Expander, train_discriminator),
+            "code": code_of(Expander, train_discriminator, family.load),
             "discriminate": params.discriminate.model_dump(),
             "sampler": model | {"model": model_fingerprint(model["model"]), "size": list(model["size"])},
             "seed": params.seed,
@@ -64,7 +67,7 @@ def main(name: str) -> None:
     if all([store.take(f"{key}-{file}", folder / file) for file in FILES]):
         print(f"{name}: the same images as before, taken from the store")
         return
-    expander = Expander(**model, batch=params.inpaint.batch)
+    expander = Expander(**model, batch=params.inpaint.batch, family=family)
     held_out = set(train.loc[train["subject"].isin(subjects[::HELD_OUT]), "image_id"])
     real, real_held_out = encode(expander, images.__getitem__, image_ids, [i in held_out for i in image_ids])
     made, made_held_out = encode(expander, generated.__getitem__, variants, [i in held_out for i, _ in variants])

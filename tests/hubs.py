@@ -51,12 +51,16 @@ def publish(origin: Path, repository: str, cache: Path, exclude: Sequence[str] =
 
 
 @contextmanager
-def serve(origin: Path, gated: Sequence[str] = (), token: str = "") -> Iterator[tuple[str, list[str]]]:
+def serve(
+    origin: Path, gated: Sequence[str] = (), token: str = "", kind: str = "model"
+) -> Iterator[tuple[str, list[str]]]:
     """The address of a hub of the repositories in `origin`, and the paths that it is asked for.
 
-    It gives the files of gated repositories only to those who have the token, if there is one.
+    It gives the files of gated repositories only to those who have the token, if there is one. All repositories are of
+    one kind: models, or datasets.
     """
     asked: list[str] = []
+    api_prefix, prefix = {"model": ("api/models/", ""), "dataset": ("api/datasets/", "datasets/")}[kind]
 
     class Hub(BaseHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
@@ -73,7 +77,8 @@ def serve(origin: Path, gated: Sequence[str] = (), token: str = "") -> Iterator[
         def do_GET(self) -> None:
             path = unquote(urlparse(self.path).path).strip("/")
             asked.append(f"{self.command} {path}")
-            api, parts = path.startswith("api/models/"), path.removeprefix("api/models/").split("/", 4)
+            api = path.startswith(api_prefix)
+            parts = path.removeprefix(api_prefix if api else prefix).split("/", 4)
             owner, name, verb, revision, rest = parts + [""] * (5 - len(parts))
             repository, folder = f"{owner}/{name}", origin / owner / name
             commit, file = commit_of(repository), folder / rest

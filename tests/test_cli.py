@@ -177,7 +177,7 @@ complete_words dlcr profile use prcc
 """
     assert command(tmp_path, "bash", "-ec", script, HOME=str(tmp_path)).split("\n")[:2] == [
         "claims",
-        "prcc prcc-models",
+        "prcc prcc-klein prcc-models prcc-released prcc-sdxl",
     ]
 
 

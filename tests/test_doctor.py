@@ -192,7 +192,7 @@ def test_disk(root: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> 
 # --- weights
 
 
-@pytest.mark.parametrize("name", ["minicc", "prcc", "prcc-models", "paper"])
+@pytest.mark.parametrize("name", ["minicc", "prcc", "prcc-models", "prcc-sdxl", "prcc-klein", "paper"])
 def test_every_model_of_a_profile_is_looked_for(repository: Path, name: str) -> None:
     text = (repository / "profiles" / f"{name}.yaml").read_text()
     hub = set(re.findall(r"[\w.-]+/[\w.-]+@[\w.-]+(?::[\w./-]+)?", text))
@@ -261,6 +261,22 @@ def test_its_own_advice_is_enough(root: Path) -> None:
     problem, advice = doctor._missing(str(folder), PIPELINE, "none")
     assert "says 'StableDiffusionXLInpaintPipeline' for _class_name" in problem
     assert advice == "name another model in params.yaml, or put a whole one there"
+
+
+def test_an_inpainter_needs_the_files_of_its_own_family(tmp_path: Path) -> None:
+    """Which one it is of says its index."""
+    (tmp_path / "model_index.json").write_text('{"_class_name": "FluxFillPipeline"}')
+    problem, _ = doctor._missing_inpainter(str(tmp_path), "none")
+    assert problem.startswith(
+        f"{tmp_path}: model_index.json says None for transformer, expected FluxTransformer2DModel"
+    )
+    (tmp_path / "model_index.json").write_text('{"_class_name": "LatteryPipeline"}')
+    problem, advice = doctor._missing_inpainter(str(tmp_path), "none")
+    assert "says 'LatteryPipeline' for _class_name, expected one of Flux2Klein" in problem
+    assert advice == doctor.OTHER_MODEL
+    problem, advice = doctor._missing_inpainter("owner/name@main", "none")
+    assert problem == "owner/name@main: not in the cache"
+    assert advice.startswith("hf download owner/name --revision main")
 
 
 def test_a_revision_that_moves(root: Path, repository: Path) -> None:

@@ -1,5 +1,5 @@
-"""A dataset, a Re-ID model, a kind of generated set and a table are one new file each, a claim is one new row: in
-a copy of the code, nothing else is touched."""
+"""A dataset, a Re-ID model, a kind of generated set, a family of inpainters and a table are one new file each, a claim
+is one new row: in a copy of the code, nothing else is touched."""
 
 import shutil
 import subprocess
@@ -56,6 +56,38 @@ def build():
 
 KIND = Kind(choose)
 """,
+    "dlcr/inpainting/families/plain.py": """
+import numpy as np
+import torch
+
+from dlcr.inpainting.canvas import Canvas
+from dlcr.inpainting.family import Family, Loaded
+from dlcr.runtime.weights import Kind
+
+
+def load(model, dtype):
+    return Loaded(None, 1, embed, prepare, sample, decode)
+
+
+def embed(prompt):
+    return torch.zeros(1)
+
+
+def prepare(images, masks):
+    return Canvas(torch.zeros(len(images), 1, 2, 3), None, None)
+
+
+def sample(canvas, texts, empty, seeds, *, steps, guidance):
+    return torch.tensor(seeds)[:, None, None, None].expand(-1, 3, 2, 3)
+
+
+def decode(latents):
+    return latents.permute(0, 2, 3, 1).numpy().astype(np.uint8)
+
+
+KIND = Kind("model_index.json", (), classes={"_class_name": ("PlainPipeline",)}, title="Plain")
+FAMILY = Family(KIND, solvers=("none",), steps=1, guidance=1.0, knows=(), load=load)
+""",
     "dlcr/reporting/tables/extra.py": """
 from dlcr.reporting.tables.specs import Line, Spec
 
@@ -77,6 +109,7 @@ import numpy as np
 import pandas as pd
 
 from dlcr.data import decode_rgb, encode_png, read_dataset
+from dlcr.inpainting import Expander
 from dlcr.inpainting.kinds import find_kind
 from dlcr.inpainting.painters import Chunk
 from dlcr.params import evaluation_places, load_params
@@ -94,6 +127,10 @@ build, _ = find_kind(entry.kind).choose(params, entry)
 image = np.arange(18, dtype=np.uint8).reshape(2, 3, 3)
 chunk = Chunk(["a"], ["1-1"], [""], [0], [encode_png(image)], [encode_png(np.ones((2, 3), bool))])
 assert (decode_rgb(build()(chunk)[0].image, "a") == image[::-1]).all()
+(folder := Path("plain")).mkdir()
+(folder / "model_index.json").write_text('{"_class_name": "PlainPipeline"}')
+expander = Expander("plain", size=(2, 3))
+assert (expander.expand([image], [np.ones((2, 3), bool)], ["red"], [7])[0] == 7).all()
 nothing, timings = dict.fromkeys(evaluation_places(params)), pd.DataFrame(columns=["stage", "name"])
 table = make_tables(params, nothing, timings, load_survey(Path()))["extra"]
 assert list(table.numbers["row"]) == ["old", "new"]

@@ -7,9 +7,10 @@ import yaml
 from clones import export
 
 from dlcr.params import Items, file_content, load_params, lookup, training_modes
+from dlcr.runtime.registry import find_entry
 
 DATASETS = ["ccvid", "last", "ltcc", "prcc", "vc-clothes"]
-PROFILES = ["minicc", "smoke", "paper", "prcc-models", *DATASETS]
+PROFILES = ["minicc", "smoke", "paper", "prcc-models", "prcc-released", "prcc-sdxl", "prcc-klein", *DATASETS]
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -101,17 +102,47 @@ def test_every_model_of_tables_3_has_the_papers_size_and_batch(repository: Path)
     assert {(recipe.size, recipe.identities, recipe.images) for recipe in recipes} == {((384, 192), 4, 8)}
 
 
-def test_profile_prcc_models_shares_its_items_with_prcc(repository: Path) -> None:
+@pytest.mark.parametrize(
+    ("profile", "runs"),
+    [("prcc-models", {"baseline", "paired", "progressive"}), ("prcc-released", {"baseline"})],
+)
+def test_profiles_of_prcc_share_their_items(repository: Path, profile: str, runs: set[str]) -> None:
     """Word for word, so that what was made under one is not made again under the other."""
     prcc, models = (
-        yaml.safe_load((repository / "profiles" / f"{name}.yaml").read_text()) for name in ("prcc", "prcc-models")
+        yaml.safe_load((repository / "profiles" / f"{name}.yaml").read_text()) for name in ("prcc", profile)
     )
     for section in ("recipes", *Items.model_fields):
         for name in prcc[section].keys() & models[section].keys():
             assert prcc[section][name] == models[section][name], (section, name)
-    assert {"baseline", "paired", "progressive"} <= prcc["runs"].keys() & models["runs"].keys()
+    assert runs <= prcc["runs"].keys() & models["runs"].keys()
     parts = {"defaults", "private", "report", "recipes", *Items.model_fields}
     assert {key: prcc[key] for key in prcc.keys() - parts} == {key: models[key] for key in models.keys() - parts}
+
+
+@pytest.mark.parametrize("family", ["sdxl", "klein"])
+def test_a_profile_of_another_inpainter_differs_in_how_it_paints(repository: Path, family: str) -> None:
+    """What it shares with prcc stands there word for word; sets, runs and evaluations of its own have other names."""
+    prcc, other = (
+        yaml.safe_load((repository / "profiles" / f"{name}.yaml").read_text()) for name in ("prcc", f"prcc-{family}")
+    )
+    for section in ("recipes", *Items.model_fields):
+        for name in prcc[section].keys() & other[section].keys():
+            assert prcc[section][name] == other[section][name], (section, name)
+    for section in ("generated", "evaluations"):
+        assert not prcc[section].keys() & other[section].keys()
+    assert prcc["runs"].keys() & other["runs"].keys() == {"baseline"}
+    parts = {"defaults", "private", "report", "inpaint", "models", *Items.model_fields}
+    assert {key: prcc[key] for key in prcc.keys() - parts} == {key: other[key] for key in other.keys() - parts}
+    assert {key for key in prcc["models"] if prcc["models"][key] != other["models"][key]} == {"inpainter"}
+
+
+@pytest.mark.parametrize(("family", "name"), [("sdxl", "sdxl"), ("klein", "flux2-klein")])
+def test_its_sampler_is_one_that_the_family_has(repository: Path, family: str, name: str) -> None:
+    params = load_params(repository / "profiles" / f"prcc-{family}.yaml")
+    found = find_entry("dlcr.inpainting.families", name, "family").FAMILY
+    sizes = [params.inpaint.size, *(entry.size for entry in params.generated.values() if entry.size)]
+    assert params.inpaint.solver in found.solvers
+    assert {side % 16 for size in sizes for side in size} == {0}
 
 
 def test_the_documents_concatenated_sweep_of_k_is_valid(repository: Path, tmp_path: Path) -> None:

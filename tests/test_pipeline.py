@@ -11,7 +11,7 @@ from clones import command, made_clone, make_clone, output, stages_run, start_ma
 from narrow import show_only
 from PIL import Image
 
-from dlcr.data import load_manifest
+from dlcr.data import load_manifest, open_images
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 ONE_RUN = ("SEEDS=seeds=[0]", "HEADLINE=a1")  # profile smoke has one seed; its Table A1 is cut to one run
@@ -150,22 +150,28 @@ def test_k_grows_by_an_experiment(clone: Path) -> None:
     assert "identity loss" in plots
 
 
-def test_own_folder_and_prcc(clone: Path) -> None:
-    """A user's folder with a table, and a PRCC tree of the official layout, through `dvc repro prepare@...`."""
-    mine = clone / "datasets" / "mine"
-    mine.mkdir(parents=True)
+def test_own_folder(clone: Path) -> None:
+    """A user's folder with a table, to its scores as the README says, by stages that are all its own."""
+    images = open_images(clone / "data" / "minicc" / "images")
     rows = ["image,subject,clothes,camera,split"]
-    for number in range(4):
-        Image.new("RGB", (24, 48), (60 * number, 90, 120)).save(mine / f"{number}.jpg")
-        rows.append(f"{number}.jpg,s{number % 2},s{number % 2}-{number // 2},c{number // 2},train")
-    (mine / "manifest.csv").write_text("\n".join(rows))
-    params = clone / "params.yaml"
-    params.write_text(
-        params.read_text().replace("\ndatasets:\n", "\ndatasets:\n  mine: {reader: folder, source: datasets/mine}\n")
-    )
-    command(clone, "dvc", "repro", "prepare@mine")
-    assert len(load_manifest(clone / "data" / "mine")) == 4
+    for row in load_manifest(clone / "data" / "minicc").itertuples():
+        file = clone / "datasets" / "mine" / row.image_id
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(images.encoded(row.image_id))
+        rows.append(f"{row.image_id},{row.subject},{row.clothes},{row.camera},{row.split}")
+    (clone / "datasets" / "mine" / "manifest.csv").write_text("\n".join(rows))
+    command(clone, "dlcr", "add-dataset", "mine", "datasets/mine", "--like", "smoke")
+    command(clone, "dlcr", "profile", "use", "mine", "--force")  # earlier tests edited params.yaml
+    ran = stages_run(command(clone, "dvc", "repro"))
+    own = {"mine", "mine-inpainting", "queries-mine", "mine-baseline", "mine-paired", "mine-progressive"}
+    assert {name.partition("@")[2] for name in ran - {"survey", "report"}} == own
+    table = (clone / "reports" / "tables" / "a1.md").read_text()
+    score = json.loads((clone / "evaluations" / "mine-baseline.json").read_text())["top1"]
+    assert f"| {100 * score:.1f} " in next(line for line in table.splitlines() if line.startswith("| 1 |"))
 
+
+def test_prcc(clone: Path) -> None:
+    """A PRCC tree of the official layout, through `dvc repro prepare@prcc`."""
     for path in (
         "train/001/A_cropped_rgb001.jpg",
         "train/001/C_cropped_rgb002.jpg",
@@ -177,7 +183,7 @@ def test_own_folder_and_prcc(clone: Path) -> None:
         file = clone / "datasets" / "prcc" / "rgb" / path
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (24, 48), (90, 60, 120)).save(file)
-    command(clone, "dlcr", "profile", "use", "prcc", "--force")  # params.yaml has the folder
+    command(clone, "dlcr", "profile", "use", "prcc", "--force")
     command(clone, "dvc", "repro", "prepare@prcc")
     assert sorted(load_manifest(clone / "data" / "prcc")["split"]) == [
         "gallery",

@@ -10,7 +10,19 @@ from dvc.stage import Stage
 
 from dlcr.params import Items, load_params
 
-PROFILES = ["ccvid", "last", "ltcc", "minicc", "paper", "prcc", "prcc-models", "vc-clothes"]
+PROFILES = [
+    "ccvid",
+    "last",
+    "ltcc",
+    "minicc",
+    "paper",
+    "prcc",
+    "prcc-klein",
+    "prcc-models",
+    "prcc-released",
+    "prcc-sdxl",
+    "vc-clothes",
+]
 FOLDERS = {
     "datasets": ["data/{}", "masks/{}"],
     "descriptions": ["descriptions/{}.parquet"],

@@ -24,12 +24,19 @@ RUN_BY_PIPELINE_TESTS = {
     "dvc plots diff",
     "dvc exp show --no-pager --drop '^(?!Experiment|k$|evaluations/(baseline|progressive).json:(refined.)?top1$)'",
     "dvc repro train@progressive",
-    "dvc repro prepare@mine",
+    "dlcr add-dataset mine datasets/mine",
+    "dlcr profile use mine",
+    "dvc repro",  # test_own_folder
     "dlcr profile list",
     "dlcr profile use prcc",
     "dvc repro prepare@prcc",
+    "dlcr fetch-released --dataset prcc",  # tests/exchange/test_released_files.py
     "dlcr import-released RELEASE --dataset prcc",  # tests/test_cli.py
+    "dlcr export inpainting --as parquet OUT",  # tests/exchange/test_export.py
     "dlcr evaluate features.npz --dataset minicc",  # tests/exchange/test_exchange_evaluation.py
+    "dlcr embed progressive photos --out features.parquet",  # tests/exchange/test_embedding.py
+    "dlcr search progressive queries gallery",  # tests/exchange/test_search.py
+    "dlcr export-model progressive --to onnx",  # tests/exchange/test_model_export.py
 }
 
 

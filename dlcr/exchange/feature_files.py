@@ -2,6 +2,7 @@
 
     found = read_features(Path("features.npz"))
     features = arrange(found, tracklets.rows, "features.npz")      # float32 [N, D], a row per compared image
+    write_features(Path("ours.parquet"), features, names)
 
 | File | Holds |
 | --- | --- |
@@ -24,7 +25,10 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 
+from dlcr.runtime.files import atomic_path
+
 SUFFIXES = (".npz", ".safetensors", ".parquet", ".mat")
+WRITTEN = (".parquet", ".npz", ".safetensors")
 PARTS = ("query", "gallery", "query_sc")
 NAMES = ("names", "image_id")
 
@@ -68,6 +72,39 @@ def read_features(path: Path) -> FeatureFile:
         if len(found_names) != len(found.features[part]):
             raise ValueError(f"{path}: {len(found_names)} names for {len(found.features[part])} rows of features")
     return found
+
+
+def check_target(path: Path) -> None:
+    """FileExistsError if something is at `path` already; ValueError if `write_features` writes no such file."""
+    if path.suffix not in WRITTEN:
+        raise ValueError(f"{path}: expected a name that ends in {', '.join(WRITTEN)}")
+    if path.exists():
+        raise FileExistsError(f"{path}: is there already; remove it, or name another file")
+
+
+def write_features(path: Path, features: np.ndarray, names: list[str]) -> None:
+    """Write features float [N, D] with the names of their rows, as `read_features` reads them: whole or not at all.
+
+    Raises what `check_target` raises; ValueError for features that are not finite.
+    """
+    check_target(path)
+    _check_numbers(f"{path}: features", features)
+    if not np.isfinite(features).all():
+        raise ValueError(f"{path}: features must be finite")
+    with atomic_path(path) as part:
+        if path.suffix == ".npz":
+            with part.open("wb") as file:
+                np.savez(file, features=features, names=np.array(names))
+        elif path.suffix == ".safetensors":
+            from safetensors.numpy import save_file
+
+            save_file({"features": np.ascontiguousarray(features)}, part, {"names": json.dumps(names)})
+        else:
+            import pyarrow as pa
+            import pyarrow.parquet as pq
+
+            lists = pa.FixedSizeListArray.from_arrays(pa.array(features.ravel()), features.shape[1])
+            pq.write_table(pa.table({"image_id": names, "features": lists}), part)
 
 
 def arrange(found: FeatureFile, rows: pd.DataFrame, path: Path, known: set[str] | None = None) -> np.ndarray:

@@ -14,25 +14,38 @@ Where the networks work in bfloat16, the sampler's own state stays in float32.
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import diffusers
 import numpy as np
 import torch
-import transformers
-from diffusers import AutoencoderKL, DDIMScheduler, DPMSolverMultistepScheduler, SchedulerMixin, UNet2DConditionModel
 from torch import Tensor
 from torch.nn import functional
-from transformers import CLIPTextModel, CLIPTokenizer
 
-from dlcr.runtime.networks import Pretrained, device, find_pretrained, load_checked
-from dlcr.runtime.weights import PIPELINE, loading
+from dlcr.inpainting.canvas import (
+    Canvas,
+    count_guided,
+    draw_from,
+    first_step,
+    make_generators,
+    to_images,
+    to_tensors,
+)
+from dlcr.inpainting.canvas import draw_noise as draw_noise  # for its users, who look for it here
+from dlcr.runtime.networks import find_pretrained, load_part, pipeline_dtype, quiet_libraries
+from dlcr.runtime.weights import PIPELINE, Kind, loading
 
-SOLVERS = ("ddim", "dpm++")
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL, SchedulerMixin, UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+SOLVERS = ("ddim", "dpm++", "lcm", "lightning", "hyper")
+"""Two for any model, then those that few-step models, or a LoRA, were trained for: see `make_scheduler`."""
+GUIDABLE = ("ddim", "dpm++")
+"""Those that a discriminator guides: their states are x_t = sqrt(ab) x_0 + sqrt(1 - ab) noise, without noise added."""
 Correction = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(latents x_t, timestep, cumulative alpha of that step) to what is added to the network's prediction."""
 LATENTS = {"thresholding": False, "steps_offset": 1}
@@ -64,24 +77,6 @@ class Inpainter:
         return self.unet.dtype
 
 
-@dataclass(frozen=True)
-class Canvas:
-    """Encoded images, N of them, in the latents' resolution.
-
-    `mask` float [N, 1, h, w] is 1 where it is painted; `masked_image` [N, C, h, w] encodes the images with gray where
-    the mask is; `start` [N, C, h, w] encodes the whole images, or is None where sampling starts from noise alone.
-    """
-
-    mask: Tensor
-    masked_image: Tensor
-    start: Tensor | None
-
-    def rows(self, index: Sequence[int]) -> Canvas:
-        """The canvases of these rows, which may repeat."""
-        rows = torch.as_tensor(index, dtype=torch.long, device=self.mask.device)
-        return Canvas(self.mask[rows], self.masked_image[rows], None if self.start is None else self.start[rows])
-
-
 def load_inpainter(model: str, dtype: str = "float32") -> Inpainter:
     """Load a pipeline from a folder or `owner/name@revision`, onto the GPU if there is one; safetensors only.
 
@@ -90,14 +85,22 @@ def load_inpainter(model: str, dtype: str = "float32") -> Inpainter:
     kind of pipeline, a U-Net without the nine input channels of inpainting, weights that are not whole, and float16
     without a GPU.
     """
-    if dtype == "float16" and device().type == "cpu":
-        raise ValueError(
-            "inpaint.dtype: float16 needs a GPU, and there is none (a CPU computes in it ten times slower than in "
-            "bfloat16); write bfloat16 or float32 in params.yaml"
-        )
-    pretrained = find_pretrained(model, PIPELINE)
-    for library in (diffusers, transformers):  # a stage shows its own progress
-        library.logging.disable_progress_bar()
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+    return load_unet_pipeline(
+        Inpainter, model, dtype, PIPELINE, {"text_encoder": CLIPTextModel, "tokenizer": CLIPTokenizer}
+    )
+
+
+def load_unet_pipeline(
+    made: type[Inpainter], model: str, dtype: str, kind: Kind, texts: Mapping[str, type]
+) -> Inpainter:
+    """As `load_inpainter`: a pipeline of the class `made`, whose text encoders and tokenizers are loaded by `texts`."""
+    number = pipeline_dtype(dtype)
+    pretrained = find_pretrained(model, kind)
+    quiet_libraries()
+    from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel  # seconds
+
     folder = Path(pretrained.location)
     channels, latent = (
         json.loads((folder / part / "config.json").read_text(encoding="utf-8")).get(key, 4)
@@ -108,23 +111,19 @@ def load_inpainter(model: str, dtype: str = "float32") -> Inpainter:
             f"{model}: its U-Net takes {channels} channels, inpainting needs {2 * latent + 1} "
             f"(latents, mask, masked image): use an inpainting model"
         )
-    unet, vae, text_encoder = (
-        _load_part(part, kind, model, pretrained, getattr(torch, dtype))
-        for part, kind in (("unet", UNet2DConditionModel), ("vae", AutoencoderKL), ("text_encoder", CLIPTextModel))
-    )
-    for network in (unet, vae):
-        network.to(memory_format=torch.channels_last)
+    parts = {
+        part: load_part(cls, part, model, pretrained, number).to(memory_format=torch.channels_last)
+        for part, cls in (("unet", UNet2DConditionModel), ("vae", AutoencoderKL))
+    }
+    for part, cls in texts.items():
+        if part.startswith("tokenizer"):
+            with loading(model):
+                parts[part] = cls.from_pretrained(folder / part)
+        else:
+            parts[part] = load_part(cls, part, model, pretrained, number)
     with loading(model):
-        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-        scheduler = DDIMScheduler.from_config(DDIMScheduler.load_config(folder / "scheduler"))
-    return Inpainter(unet, vae, text_encoder, tokenizer, scheduler)
-
-
-def _load_part(part: str, kind: type, model: str, pretrained: Pretrained, dtype: torch.dtype) -> torch.nn.Module:
-    (variant,) = (variant for name, variant in pretrained.variants.items() if name.startswith(f"{part}/"))
-    folder = Path(pretrained.location, part)
-    settings = {"variant": variant or None, "use_safetensors": True, "dtype": dtype}
-    return load_checked(kind, f"{model}, {part}", folder, **settings).requires_grad_(False)
+        parts["scheduler"] = DDIMScheduler.from_config(DDIMScheduler.load_config(folder / "scheduler"))
+    return made(**parts)
 
 
 def factor(pipeline: Inpainter) -> int:
@@ -135,14 +134,13 @@ def factor(pipeline: Inpainter) -> int:
 @torch.no_grad()
 def embed(pipeline: Inpainter, prompt: str) -> Tensor:
     """A prompt's text embedding [L, D], made alone so that it depends on nothing else; too long texts are cut."""
-    tokens = pipeline.tokenizer(
-        prompt,
-        padding="max_length",
-        truncation=True,
-        max_length=pipeline.tokenizer.model_max_length,
-        return_tensors="pt",
-    ).input_ids
-    return pipeline.text_encoder(tokens.to(pipeline.device)).last_hidden_state[0]
+    return pipeline.text_encoder(tokens(pipeline.tokenizer, prompt).to(pipeline.device)).last_hidden_state[0]
+
+
+def tokens(tokenizer: CLIPTokenizer, prompt: str) -> Tensor:
+    """A prompt's tokens [1, L], cut or padded to the tokenizer's length."""
+    length = tokenizer.model_max_length
+    return tokenizer(prompt, padding="max_length", truncation=True, max_length=length, return_tensors="pt").input_ids
 
 
 @torch.no_grad()
@@ -153,10 +151,7 @@ def prepare(pipeline: Inpainter, images: np.ndarray, masks: np.ndarray | None) -
     Latents are the means of the encoder's distributions. H and W are multiples of `factor(pipeline)`.
     """
     cell = factor(pipeline)
-    if images.shape[1] % cell or images.shape[2] % cell:
-        raise ValueError(f"images of {images.shape[1]}x{images.shape[2]}: the model needs multiples of {cell}")
-    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).to(pipeline.device).float() / 127.5 - 1
-    mask = torch.ones_like(pixels[:, :1]) if masks is None else torch.from_numpy(masks)[:, None].to(pixels)
+    pixels, mask = to_tensors(images, masks, cell, pipeline.device)
     small = (images.shape[1] // cell, images.shape[2] // cell)
     return Canvas(
         mask=functional.interpolate(mask, size=small),  # each cell's first pixel, as the models were trained with
@@ -176,11 +171,26 @@ def _encode(pipeline: Inpainter, pixels: Tensor) -> Tensor:
 
 @torch.no_grad()
 def sample(
+    pipeline: Inpainter, canvas: Canvas, texts: Tensor, empty: Tensor, seeds: Sequence[int], **settings: Any
+) -> Tensor:
+    """Denoise N latents [N, C, h, w] with classifier-free guidance; sample i uses row i of every argument.
+
+    texts [N, L, D]; empty [L, D], the embedding of ""; seeds: of each sample's noise; settings: see `denoise`.
+    """
+    context = torch.cat([empty.expand_as(texts), texts])
+
+    def predict(inputs: Tensor, time: Tensor, guided: bool) -> Tensor:
+        return pipeline.unet(inputs, time, context if guided else texts, return_dict=False)[0]
+
+    return denoise(pipeline, canvas, seeds, predict, **settings)
+
+
+@torch.no_grad()
+def denoise(
     pipeline: Inpainter,
     canvas: Canvas,
-    texts: Tensor,
-    empty: Tensor,
     seeds: Sequence[int],
+    predict: Callable[[Tensor, Tensor, bool], Tensor],
     *,
     steps: int,
     guidance: float,
@@ -190,10 +200,11 @@ def sample(
     reuse_every: int = 1,
     correction: Correction | None = None,
 ) -> Tensor:
-    """Denoise N latents [N, C, h, w] with classifier-free guidance; sample i uses row i of every argument.
+    """The sampler's loop, to latents float32 [N, C, h, w].
 
-    texts [N, L, D]; empty [L, D], the embedding of ""; seeds: of each sample's noise.
-    guidance: the guidance scale, by how much a step follows the text; at 1 nothing is guided and `empty` is not used.
+    predict: from the U-Net's input, a timestep, and whether it is guided, to the U-Net's output. The input is that of
+    the N samples, [N, 2C + 1, h, w], or, guided, that input twice: first without text, then with it.
+    guidance: the guidance scale, by how much a step follows the text; at 1 nothing is guided.
     strength: share of the noise that a canvas with a `start` is given, and of the `steps` that are then made.
     guidance_share: share of the steps, the first ones, that are guided; the others take one pass of the U-Net, not two.
     reuse_every: the U-Net's deep blocks are computed in every n-th step only (`deep_features`); 1: in each.
@@ -201,16 +212,17 @@ def sample(
     """
     scheduler = make_scheduler(pipeline, solver)
     scheduler.set_timesteps(steps, device=pipeline.device)
-    noise = draw_noise(seeds, canvas.masked_image.shape[1:]).to(pipeline.device)
+    generators = make_generators(seeds)
+    noise = draw_from(generators, canvas.masked_image.shape[1:]).to(pipeline.device)
+    own = {"generator": generators} if solver == "lcm" else {}  # it adds noise after every step but the last
     latents, times = noise * scheduler.init_noise_sigma, scheduler.timesteps
     if canvas.start is not None:
-        first = steps - max(1, min(steps, int(steps * strength)))
+        first = first_step(steps, strength)
         times = times[first:]
         if hasattr(scheduler, "set_begin_index"):  # DDIM goes by the timestep alone
             scheduler.set_begin_index(first)
         latents = scheduler.add_noise(canvas.start, noise, times[:1].repeat(len(noise)))
-    guided_steps = math.ceil(guidance_share * len(times)) if guidance > 1 else 0
-    context = torch.cat([empty.expand_as(texts), texts])
+    guided_steps = count_guided(guidance, guidance_share, len(times))
     known = torch.cat([canvas.mask, canvas.masked_image], 1)
     with deep_features(pipeline.unet, reuse_every > 1) as reuse:
         for number, time in enumerate(times):
@@ -220,13 +232,13 @@ def sample(
             inputs = torch.cat([scheduler.scale_model_input(latents, time), known], 1)
             inputs = torch.cat([inputs, inputs]) if guided else inputs
             inputs = inputs.to(pipeline.unet.dtype, memory_format=torch.channels_last)
-            predicted = pipeline.unet(inputs, time, context if guided else texts, return_dict=False)[0].float()
+            predicted = predict(inputs, time, guided).float()
             if guided:
                 without, within = predicted.chunk(2)
                 predicted = without + guidance * (within - without)
             if correction is not None:
                 predicted = predicted + correction(latents, time, scheduler.alphas_cumprod[time.cpu()])
-            latents = scheduler.step(predicted, time, latents, return_dict=False)[0]
+            latents = scheduler.step(predicted, time, latents, return_dict=False, **own)[0]
     return latents
 
 
@@ -263,22 +275,36 @@ def deep_features(unet: torch.nn.Module, enabled: bool) -> Iterator[Callable[[bo
             del module.forward  # its class's own is used again
 
 
-def draw_noise(seeds: Sequence[int], shape: Sequence[int]) -> Tensor:
-    """Standard normal noise float32 [N, *shape], each row from its own generator on the CPU (same on every device)."""
-    return torch.stack([torch.randn(*shape, generator=torch.Generator().manual_seed(int(seed))) for seed in seeds])
-
-
 def make_scheduler(pipeline: Inpainter, solver: str) -> SchedulerMixin:
-    """The solver over the model's own noise schedule: DDIM, or DPM-Solver++ of second order. Both are deterministic.
+    """The solver over the model's own noise schedule.
+
+    ddim, dpm++: DDIM, and DPM-Solver++ of second order; deterministic. lcm: latent consistency models (Luo et al.,
+    2023), which add noise between steps. lightning: Euler's steps, the first at the noisiest timestep, as
+    SDXL-Lightning (Lin et al., 2024) is sampled; hyper: DDIM's from there, as Hyper-SD (Ren et al., 2024).
 
     What belongs to pixels, which lie between -1 and 1, is off whatever the model's configuration says: latents do not.
     """
+    from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler, LCMScheduler
+
     config = pipeline.scheduler.config
     if solver == "ddim":
         return DDIMScheduler.from_config(config, clip_sample=False, **LATENTS)
     if solver == "dpm++":
         return DPMSolverMultistepScheduler.from_config(config, algorithm_type="dpmsolver++", **LATENTS)
+    if solver == "lcm":
+        return LCMScheduler.from_config(config, clip_sample=False, **LATENTS)
+    if solver == "lightning":
+        return EulerDiscreteScheduler.from_config(config, timestep_spacing="trailing", steps_offset=1)
+    if solver == "hyper":
+        return DDIMScheduler.from_config(config, clip_sample=False, timestep_spacing="trailing", **LATENTS)
     raise ValueError(f"unknown solver {solver!r}, expected one of: {', '.join(SOLVERS)}")
+
+
+def refuse(model: str, settings: Mapping[str, Any]) -> None:
+    """Raises ValueError for a discriminator with a solver whose states it does not know."""
+    solver = settings.get("solver") or SOLVERS[0]
+    if settings.get("discriminator") and solver not in GUIDABLE:
+        raise ValueError(f"{model}: a discriminator does not guide solver {solver}, only one of: {', '.join(GUIDABLE)}")
 
 
 @torch.no_grad()
@@ -286,5 +312,4 @@ def decode(pipeline: Inpainter, latents: Tensor) -> np.ndarray:
     """Latents [N, C, h, w] to images uint8 [N, H, W, 3]; what is no number, as from half precision, is gray."""
     vae = pipeline.vae
     latents = (latents / vae.config.scaling_factor).to(vae.dtype, memory_format=torch.channels_last)
-    pixels = vae.decode(latents, return_dict=False)[0].float().nan_to_num(0).clamp(-1, 1)
-    return ((pixels + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    return to_images(vae.decode(latents, return_dict=False)[0])

@@ -20,6 +20,7 @@ import pickle
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
@@ -29,11 +30,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dlcr.inpainting.diffusion import Inpainter
 from dlcr.runtime.files import atomic_path, write_json
 from dlcr.runtime.networks import device
 from dlcr.runtime.seeds import seed_of
 from dlcr.runtime.store import key_of
+
+if TYPE_CHECKING:
+    from dlcr.inpainting.diffusion import Inpainter
 
 WIDTHS = (32, 64, 96)
 GROUPS = 8

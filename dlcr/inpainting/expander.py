@@ -11,37 +11,43 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
 
-from dlcr.inpainting.diffusion import SOLVERS, Canvas, decode, embed, factor, load_inpainter, prepare, sample
+from dlcr.inpainting.canvas import Canvas, Text, join_canvases, join_texts
 from dlcr.inpainting.discriminator import discriminator_guidance, load_discriminator
+from dlcr.inpainting.families import find_family
+from dlcr.inpainting.family import Family, Loaded
+from dlcr.inpainting.lora import fuse_lora
 from dlcr.runtime.memory import Batch
 
 T = TypeVar("T")
 
 
 class Expander:
-    """An inpainting model with its sampler's settings; the defaults are the paper's (Sec. 16).
+    """An inpainting model of any family (`dlcr.inpainting.families`) with its sampler's settings.
 
-    model: folder or `owner/name@revision`. size: (height, width) at which the model works, images are resized to it
-    and back. batch: samples denoised together, a matter of speed and memory only; where a GPU's memory is too small it
-    is halved. guidance: the guidance scale; its default is the release's. strength: see `restyle`. guidance_share and
-    reuse_every save time and change the picture: see `diffusion.sample`. discriminator: folder of a
-    trained one that guides every sample (Sec. 12) with this weight, at timesteps t with times[0] < t <= times[1].
+    model: folder or `owner/name@revision`. steps, guidance (the guidance scale) and solver: None are the family's own;
+    Stable Diffusion's are the paper's (Sec. 16) and the release's. size: (height, width) at which the model works,
+    images are resized to it and back. batch: samples denoised together, a matter of speed and memory only; where a
+    GPU's memory is too small it is halved. strength: see `restyle`. guidance_share and reuse_every save time and change
+    the picture: see `diffusion.denoise`. discriminator: folder of a trained one that guides every sample (Sec. 12) with
+    this weight, at timesteps t with times[0] < t <= times[1]. lora: a file that `lora.fuse_lora` adds to the weights,
+    as for the solvers of few steps. family: the model's, where it is known already. Raises ValueError for settings that
+    the family does not know, before anything is loaded.
     """
 
     def __init__(
         self,
         model: str,
         *,
-        steps: int = 50,
-        guidance: float = 7.5,
+        steps: int | None = None,
+        guidance: float | None = None,
         size: tuple[int, int] = (768, 256),
-        solver: str = "ddim",
+        solver: str | None = None,
         batch: int = 8,
         dtype: str = "float32",
         strength: float = 1.0,
@@ -50,33 +56,44 @@ class Expander:
         discriminator: str | None = None,
         weight: float = 1.0,
         times: tuple[int, int] = (200, 1000),
+        lora: str | None = None,
+        family: Family | None = None,
     ) -> None:
-        if solver not in SOLVERS:
-            raise ValueError(f"unknown solver {solver!r}, expected one of: {', '.join(SOLVERS)}")
+        self.model, self.family = model, family or find_family(model)
+        steps = self.family.steps if steps is None else steps
+        guidance = self.family.guidance if guidance is None else guidance
         if min(steps, batch, guidance, reuse_every) < 1 or not 0 < strength <= 1 or not 0 <= guidance_share <= 1:
             raise ValueError(
                 f"expected steps, batch, guidance and reuse_every of at least 1, 0 < strength <= 1 and "
                 f"0 <= guidance_share <= 1, got steps {steps}, batch {batch}, guidance {guidance}, "
                 f"reuse_every {reuse_every}, strength {strength}, guidance_share {guidance_share}"
             )
-        self.pipeline = load_inpainter(model, dtype)
-        cell = factor(self.pipeline)
+        optional = {"guidance_share": guidance_share, "reuse_every": reuse_every}
+        asked = {"guidance": guidance, "solver": solver, "discriminator": discriminator, "lora": lora}
+        self.family.check(model, asked | optional)
+        self._sampler = {"steps": steps, "guidance": guidance}
+        self._sampler |= {name: value for name, value in optional.items() if name in self.family.knows}
+        if len(self.family.solvers) > 1:
+            self._sampler["solver"] = solver or self.family.solvers[0]
+        if "restyle" in self.family.knows:
+            self._sampler["strength"] = strength
+        self.loaded = self.family.load(model, dtype)
+        if lora is not None:
+            fuse_lora(self.pipeline, lora)
+        cell = self.loaded.cell
         if size[0] % cell or size[1] % cell:
             raise ValueError(f"size {size[0]}x{size[1]}: {model} needs multiples of {cell}")
         self.size, self.batch = size, batch
         self._fitting = Batch(batch)
-        self._sampler = {
-            "steps": steps,
-            "guidance": guidance,
-            "solver": solver,
-            "strength": strength,
-            "guidance_share": guidance_share,
-            "reuse_every": reuse_every,
-        }
         if discriminator is not None:
             loaded = load_discriminator(discriminator, self.pipeline)
             self._sampler["correction"] = partial(discriminator_guidance, loaded, weight=weight, times=times)
-        self._texts: dict[str, torch.Tensor] = {}
+        self._texts: dict[str, Text] = {}
+
+    @property
+    def pipeline(self) -> Any:
+        """The model's networks, by attributes."""
+        return self.loaded.parts
 
     def expand(
         self, images: Sequence[np.ndarray], masks: Sequence[np.ndarray], prompts: Sequence[str], seeds: Sequence[int]
@@ -104,13 +121,12 @@ class Expander:
         def encode(rows: Sequence[int]) -> list[Canvas]:
             small = np.stack([_resize(images[row], self.size) for row in rows])
             small_masks = None if masks is None else np.stack([_resize_mask(masks[row], self.size) for row in rows])
-            canvas = prepare(self.pipeline, small, small_masks)
+            canvas = self.loaded.prepare(small, small_masks)
             return [canvas.rows([place]) for place in range(len(rows))]
 
-        parts = self._fitting.run(encode, range(len(images)))
-        start = None if masks is not None else torch.cat([part.start for part in parts])
-        masked_image = torch.cat([part.masked_image for part in parts])
-        return Canvas(torch.cat([part.mask for part in parts]), masked_image, start)
+        if masks is None:
+            self.family.require(self.model, "restyle")
+        return join_canvases(self._fitting.run(encode, range(len(images))))
 
     def paint(
         self,
@@ -135,17 +151,17 @@ class Expander:
         with ThreadPoolExecutor(1) as pool:
 
             def denoise(places: Sequence[int]) -> list[Future[T]]:
-                texts = torch.stack([self._text(prompts[place]) for place in places])
+                texts = [self._text(prompts[place]) for place in places]
                 part = canvas.rows([rows[place] for place in places])
                 noise = [seeds[place] for place in places]
-                latents = sample(self.pipeline, part, texts, self._text(""), noise, **self._sampler)
-                return [pool.submit(put, *pair) for pair in zip(places, decode(self.pipeline, latents), strict=True)]
+                latents = sample(self.loaded, part, texts, self._text(""), noise, **self._sampler)
+                return [pool.submit(put, *pair) for pair in zip(places, self.loaded.decode(latents), strict=True)]
 
             return [future.result() for future in self._fitting.run(denoise, range(len(rows)))]
 
-    def _text(self, prompt: str) -> torch.Tensor:
+    def _text(self, prompt: str) -> Text:
         if prompt not in self._texts:
-            self._texts[prompt] = embed(self.pipeline, prompt)
+            self._texts[prompt] = self.loaded.embed(prompt)
         return self._texts[prompt]
 
     def _check(
@@ -167,6 +183,13 @@ class Expander:
                 raise ValueError(f"mask {number}: expected bool {expected}, got {mask.dtype} {list(mask.shape)}")
             if not mask.any():
                 raise ValueError(f"mask {number} is empty: there is nothing to inpaint")
+
+
+def sample(
+    loaded: Loaded, canvas: Canvas, texts: Sequence[Text], empty: Text, seeds: Sequence[int], **settings: Any
+) -> torch.Tensor:
+    """Latents [N, C, h, w] of one batch; sample i uses row i of the canvas, text i and seed i."""
+    return loaded.sample(canvas, join_texts(texts), empty, seeds, **settings)
 
 
 def composite(painted: np.ndarray, image: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -98,7 +98,10 @@ class Inpaint(Section):
     """Sampler shared by all generated sets. `size` is the diffusion's image size, `block` the images in one file.
 
     `guidance_share` and `reuse_every` trade the picture for time: the share of the steps with guidance, and after how
-    many steps the whole U-Net is computed again. `guidance`: the scale of classifier-free guidance.
+    many steps the whole U-Net is computed again. `guidance`: the scale of classifier-free guidance. `solver`: `ddim`
+    and `dpm++` for U-Nets, `lcm`, `lightning` and `hyper` for those of few steps, `flow` for models that predict a
+    flow. `lora`: what is added to the inpainter's weights, a safetensors file or `repo@revision:file.safetensors`. What
+    a family of models does not know is refused before anything is loaded (docs/inpainters.md).
     """
 
     steps: Positive
@@ -109,7 +112,8 @@ class Inpaint(Section):
     batch: Positive
     block: Positive
     dtype: Literal["float32", "bfloat16", "float16"]
-    solver: Literal["ddim", "dpm++"]
+    solver: Literal["ddim", "dpm++", "lcm", "lightning", "hyper", "flow"]
+    lora: str | None = None
 
 
 class Discriminate(Section):

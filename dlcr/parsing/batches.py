@@ -1,6 +1,9 @@
-"""What both kinds of parsers do with a batch: cut it into parts that need little memory, and look at what comes out."""
+"""What all kinds of parsers do with a batch: cut it into parts that need little memory, and look at what comes out."""
 
 from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -15,6 +18,25 @@ parts are no faster; single pictures take half as long again.
 def in_parts(inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """Consecutive parts of a batch [N, C, h, w] of at most PART_BYTES each, or of one picture."""
     return inputs.split(max(1, PART_BYTES // inputs[0].nbytes))
+
+
+def in_parts_by_size(
+    pictures: Sequence[torch.Tensor], compute: Callable[[torch.Tensor], tuple[torch.Tensor, ...]]
+) -> list[tuple[torch.Tensor, ...]]:
+    """What `compute` makes of each picture [C, h, w], in order, where pictures can differ in size.
+
+    compute: a part of pictures of one size, [n, C, h, w], to tensors [n, ...]. Nothing is padded: what a network sees
+    of a picture must not depend on the others of its batch.
+    """
+    places = defaultdict(list)
+    for place, picture in enumerate(pictures):
+        places[picture.shape].append(place)
+    computed = {}
+    for same in places.values():
+        parts = in_parts(torch.stack([pictures[place] for place in same]))
+        rows = [row for part in parts for row in zip(*compute(part), strict=True)]
+        computed.update(zip(same, rows, strict=True))
+    return [computed[place] for place in range(len(pictures))]
 
 
 def check_logits(model: str, logits: torch.Tensor) -> torch.Tensor:

@@ -5,10 +5,11 @@
     load_parser("yisol/IDM-VTON@<commit>:humanparsing/parsing_lip.onnx")   # SCHP, the paper's parser
     load_parser("fashn-ai/fashn-human-parser@<commit>", {"feet": "shoes"})   # whose word for shoes is another
 
-Any Hugging Face semantic segmentation model whose labels name body parts and garments will do (`huggingface.py`),
-and so will SCHP's ONNX exports (`schp.py`). Both enlarge the logits bilinearly to each image's own size and take the
-best label there: a label map resized afterwards has blocky borders, and a mask resized and thresholded grows or
-shrinks. Where a mask has to be resized all the same, it is resized by nearest neighbour.
+Any Hugging Face model for semantic segmentation whose labels name body parts and garments will do (`huggingface.py`),
+so will universal ones such as Mask2Former (`universal.py`), and so will SCHP's ONNX exports (`schp.py`). All enlarge
+the labels' scores bilinearly to each image's own size and take the best label there: a label map resized afterwards has
+blocky borders, and a mask resized and thresholded grows or shrinks. Where a mask has to be resized all the same, it is
+resized by nearest neighbour. docs/parsers.md says which models are tested.
 """
 
 from __future__ import annotations

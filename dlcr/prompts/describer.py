@@ -4,9 +4,10 @@
     describe(describer, images, "What clothes is the person wearing?")
     # ["Gray shirt| Blue jeans| Black shoes", ...]
 
-Two kinds of models are known by their configuration: InstructBLIP, which is asked as it is
-("Salesforce/instructblip-vicuna-7b@<commit>"), and every other image-text-to-text model, LLaVA above all, which is
-asked through its chat template. `dlcr.prompts.processor` says what they see of a picture.
+Every image-text-to-text model of transformers can be one whose processor works with pictures alone. It is asked through
+its chat template; without one the question is asked as it is, if the processor puts the picture before it itself, as
+those of InstructBLIP ("Salesforce/instructblip-vicuna-7b@<commit>") and Florence-2 do. `dlcr.prompts.processor` says
+what they see of a picture, docs/describers.md which families were tried.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from dlcr.runtime.networks import find_pretrained, load_network, loading
 
 if TYPE_CHECKING:
     import torch
-    from transformers import BatchFeature, ProcessorMixin
+    from transformers import BatchFeature, PretrainedConfig, ProcessorMixin
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,12 @@ def load_describer(model: str) -> Describer:
     """Loads LLaVA, InstructBLIP or a chat model of their kind from a folder or `repo@revision`, in evaluation mode.
 
     Raises FileNotFoundError if it isn't there, ValueError if it can't be loaded whole or can't be asked: a model of
-    another kind, a chat model without chat template, an InstructBLIP whose files don't say which token stands for the
-    image.
+    another kind or that needs a package, a chat model without chat template, an InstructBLIP whose files don't say
+    which token stands for the image.
     """
     from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig, AutoModelForImageTextToText
 
-    from dlcr.prompts.processor import load_processor, margin_colour
+    from dlcr.prompts.processor import load_processor, margin_colour, naming_packages
 
     pretrained = find_pretrained(model)
     with loading(model):
@@ -58,19 +59,34 @@ def load_describer(model: str) -> Describer:
             f"{model}: models of type {config.model_type!r} do not answer questions about pictures; "
             "expected a vision-language model such as LLaVA"
         )
-    processor = load_processor(model, pretrained, config)
-    if config.model_type == "instructblip":
-        if config.image_token_index is None or processor.num_query_tokens is None:
-            raise ValueError(
-                f"{model}: config.json has no image_token_index or processor_config.json no num_query_tokens; "
-                "choose a revision of the model that has them"
-            )
-    else:
+    with naming_packages(model, config):
+        processor = load_processor(model, pretrained, config)
+        _check_prompts(model, config, processor)
+        pad_on_the_left(processor.tokenizer)
+        with loading(model):
+            margin = margin_colour(processor)
+        return Describer(model, load_network(AutoModelForImageTextToText, model, pretrained), processor, margin)
+
+
+def _check_prompts(model: str, config: PretrainedConfig, processor: ProcessorMixin) -> None:
+    """Raises ValueError where there is no chat template, and the processor puts no picture before a question itself.
+
+    Whether it does (InstructBLIP, Florence-2, PaliGemma) is tried out.
+    """
+    if processor.chat_template:
+        return
+    if hasattr(processor, "num_query_tokens") and None in (config.image_token_index, processor.num_query_tokens):
+        raise ValueError(
+            f"{model}: config.json has no image_token_index or processor_config.json no num_query_tokens; "
+            "choose a revision of the model that has them"
+        )
+    try:
+        picture = Image.new("RGB", (32, 32))
+        tokens = processor(text=["?"], images=[[picture]], return_tensors="pt")["input_ids"].flatten().tolist()
+    except Exception:  # as processors do that find no place for the picture in the text
+        tokens = []
+    if getattr(config, "image_token_id", None) not in tokens:
         require_chat_template(processor, model)
-    pad_on_the_left(processor.tokenizer)
-    with loading(model):
-        margin = margin_colour(processor)
-    return Describer(model, load_network(AutoModelForImageTextToText, model, pretrained), processor, margin)
 
 
 def describe(
@@ -114,15 +130,15 @@ def model_inputs(describer: Describer, images: Sequence[np.ndarray], question: s
         text=[prompt] * len(images),
         images=[[Image.fromarray(image)] for image in images],  # so each prompt has its own
         padding=True,
-        add_special_tokens=not (bos and prompt.startswith(bos)),  # some templates say it themselves
+        **({"add_special_tokens": False} if bos and prompt.startswith(bos) else {}),  # some templates say it themselves
         return_tensors="pt",
     )
     return inputs.to(describer.model.device, describer.model.dtype)
 
 
 def _prompt(describer: Describer, question: str) -> str:
-    """The question in the model's own form; InstructBLIP's processor puts the image's tokens before it."""
-    if describer.model.config.model_type == "instructblip":
+    """The question in the model's own form; without a chat template the processor puts the picture before it."""
+    if not describer.processor.chat_template:
         return question
     content = [{"type": "image"}, {"type": "text", "text": question}]
     return describer.processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)

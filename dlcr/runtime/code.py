@@ -9,11 +9,14 @@ the syntax: comments, docstrings and layout say nothing. Of other packages count
 import ast
 import importlib.metadata
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass
 from functools import cache, partial
 from hashlib import blake2b
 from importlib.util import resolve_name
+from itertools import chain
 from pathlib import Path
+from types import FunctionType
 from typing import NamedTuple
 
 import dlcr
@@ -49,15 +52,28 @@ class _Source(NamedTuple):
 def code_of(*functions: Callable) -> str:
     """A hash, 16 hex digits, of all code that functions (or functools.partial of them) use.
 
+    Functions that a partial is given count too, also those in a dict or a dataclass among its arguments.
     Computed once per process: edits made while it runs do not count, as the old code runs on.
     """
     starts = []
-    for function in functions:
-        while isinstance(function, partial):
-            function = function.func
+    for function in chain(*map(_functions_in, functions)):
         module = sys.modules[function.__module__]
         starts.append((module.__spec__.name if module.__spec__ else module.__name__, str(module.__file__)))
     return _hash(tuple(starts))
+
+
+def _functions_in(value: object) -> Iterator[Callable]:
+    if isinstance(value, partial):
+        for part in (value.func, *value.args, *value.keywords.values()):
+            yield from _functions_in(part)
+    elif isinstance(value, FunctionType | type) and value.__module__ != "builtins":
+        yield value
+    elif isinstance(value, dict):
+        for part in value.values():
+            yield from _functions_in(part)
+    elif is_dataclass(value):
+        for field in fields(value):
+            yield from _functions_in(getattr(value, field.name))
 
 
 def used_modules(starts: dict[str, Path]) -> tuple[dict[str, Path], set[str]]:

@@ -89,6 +89,39 @@ def load_checked(kind: type, model: str, folder: str | Path, **arguments: object
     return network.eval()
 
 
+def load_part(
+    kind: type, part: str, model: str, pretrained: Pretrained, dtype: torch.dtype, **arguments: object
+) -> torch.nn.Module:
+    """A network of a pipeline, from the folder `part`, as `load_checked`; never trained.
+
+    dtype: what its weights become, whatever they were saved in. arguments: what `kind.from_pretrained` takes besides.
+    """
+    (variant,) = (variant for name, variant in pretrained.variants.items() if name.startswith(f"{part}/"))
+    settings = {"variant": variant or None, "use_safetensors": True, "dtype": dtype} | arguments
+    return load_checked(kind, f"{model}, {part}", Path(pretrained.location, part), **settings).requires_grad_(False)
+
+
+def quiet_libraries() -> None:
+    """No progress bars of the model libraries: a stage shows its own."""
+    import diffusers
+    import transformers
+
+    for library in (diffusers, transformers):
+        library.logging.disable_progress_bar()
+
+
+def pipeline_dtype(name: str) -> torch.dtype:
+    """The type of a pipeline's networks, by the name of `inpaint.dtype`. ValueError for float16 without a GPU."""
+    import torch
+
+    if name == "float16" and device().type == "cpu":
+        raise ValueError(
+            "inpaint.dtype: float16 needs a GPU, and there is none (a CPU computes in it ten times slower than in "
+            "bfloat16); write bfloat16 or float32 in params.yaml"
+        )
+    return getattr(torch, name)
+
+
 def _no_warning(record: logging.LogRecord) -> bool:
     return record.levelno > logging.WARNING
 

@@ -41,6 +41,7 @@ class Kind:
     `index`: the file that makes a folder a model's. `parts`: the weights below the folder, without their ending.
     `variants`: which of them are taken, the first one that is there; "" are the plain ones. `others`: what must be
     there besides. `classes`: what the index must say of the whole and of its parts. `unused`: what is not loaded.
+    `title`: how messages call what has these classes.
     """
 
     index: str
@@ -49,6 +50,7 @@ class Kind:
     others: tuple[str, ...] = ()
     classes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     unused: tuple[str, ...] = UNUSED
+    title: str = ""
 
     @property
     def folders(self) -> set[str]:
@@ -78,6 +80,7 @@ PIPELINE = Kind(
         "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast"),
     },
     unused=(*UNUSED, "safety_checker/*"),
+    title="Stable Diffusion 1.x and 2.x for inpainting",
 )  # fmt: skip
 """Stable Diffusion for inpainting, as diffusers saves it."""
 
@@ -103,6 +106,22 @@ def loading(model: str) -> Iterator[None]:
         raise FileNotFoundError(f"{model}: cannot be loaded: {error}") from error
     except Exception as error:  # safetensors, transformers and diffusers share no base but this
         raise ValueError(f"{model}: cannot be loaded: {type(error).__name__}: {error}") from error
+
+
+def find_hub_file(model: str, ending: str) -> Path:
+    """A single file: a local path, or `owner/name@revision:path/in/the/repo.<ending>`, which is downloaded once.
+
+    Raises FileNotFoundError for a name that is neither, and if the hub does not have it or cannot be reached.
+    """
+    if Path(model).is_file():
+        return Path(model)
+    hub = HUB_FILE.fullmatch(model)
+    if not hub:
+        raise FileNotFoundError(
+            f"{model}: no such file, and not 'owner/name@revision:path/in/the/repo.{ending}' either"
+        )
+    with loading(model):
+        return Path(hf_hub_download(hub["repository"], hub["path"], revision=hub["revision"]))
 
 
 def gated(repository: str) -> str:
@@ -133,17 +152,16 @@ def find_model(model: str, kind: Kind, download: bool = True) -> tuple[Path, dic
     happens to be in the cache. Raises FileNotFoundError naming what is missing (NotDownloaded where a download mends
     it), ValueError for another kind of model and for damaged files.
     """
-    folder, local = Path(model), Path(model).is_dir()
-    if local and not (folder / kind.index).is_file():
-        raise FileNotFoundError(f"{model}: no {kind.index}; expected a folder written by save_pretrained")
-    if not local:
-        repository, revision = split_name(model)
-        download = download and not constants.HF_HUB_OFFLINE
-        folder = _cached_folder(model, repository, revision, kind, download)
+    local, download = Path(model).is_dir(), download and not constants.HF_HUB_OFFLINE
+    folder = _folder_of(model, kind, download)
     check_classes(model, folder, kind)
-    names = _names_in(folder) if local else _names_of(repository, folder, download)
-    if download and not local:
-        _download(model, repository, folder, names, kind)
+    if local:
+        names = _names_in(folder)
+    else:
+        repository, _ = split_name(model)
+        names = _names_of(repository, folder, download)
+        if download:
+            _download(model, repository, folder, names, kind)
     variants = choose_variants(model, names, kind)
     missing = missing_files(model, folder, names, kind)
     if missing:
@@ -157,6 +175,15 @@ def find_model(model: str, kind: Kind, download: bool = True) -> tuple[Path, dic
     return folder, variants
 
 
+def read_index(model: str, kind: Kind, download: bool = True) -> dict:
+    """What the index of a model says, whatever kind it turns out to be; nothing else is downloaded.
+
+    Raises FileNotFoundError as `find_model` does, ValueError for a damaged index.
+    """
+    folder = _folder_of(model, kind, download and not constants.HF_HUB_OFFLINE)
+    return _read_json(model, folder / kind.index)
+
+
 def check_classes(model: str, folder: Path, kind: Kind) -> None:
     """Refuses a pipeline whose index names other classes than those that are loaded."""
     if not kind.classes:
@@ -167,8 +194,8 @@ def check_classes(model: str, folder: Path, kind: Kind) -> None:
         found = found[-1] if isinstance(found, list) and found else found
         if found not in expected:
             raise ValueError(
-                f"{model}: {kind.index} says {found!r} for {key}, expected {' or '.join(expected)}: only Stable "
-                f"Diffusion 1.x and 2.x for inpainting (not SDXL, FLUX, ...) can be used"
+                f"{model}: {kind.index} says {found!r} for {key}, expected {' or '.join(expected)}: only {kind.title} "
+                f"is loaded by these classes"
             )
 
 
@@ -210,8 +237,14 @@ def missing_files(model: str, folder: Path, names: Collection[str], kind: Kind) 
     return [name for name in needed_files(model, folder, names, kind) if not (folder / name).is_file()]
 
 
-def _cached_folder(model: str, repository: str, revision: str, kind: Kind, download: bool) -> Path:
-    """The folder of the hub's cache for a revision; of its files only the index is downloaded, before anything else."""
+def _folder_of(model: str, kind: Kind, download: bool) -> Path:
+    """A model's own folder, or that of the hub's cache for its revision; of its files only the index is downloaded."""
+    folder = Path(model)
+    if folder.is_dir():
+        if not (folder / kind.index).is_file():
+            raise FileNotFoundError(f"{model}: no {kind.index}; expected a folder written by save_pretrained")
+        return folder
+    repository, revision = split_name(model)
     if download:
         with loading(model):
             return Path(hf_hub_download(repository, kind.index, revision=revision)).parent

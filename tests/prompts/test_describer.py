@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from made_models import KINDS
+from made_families import KINDS
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, GenerationMixin
 
@@ -14,6 +14,7 @@ from dlcr.prompts import describe, load_describer
 from dlcr.prompts.describer import model_inputs
 
 QUESTION = "What?"
+ENCODERS = ("instructblip of T5", "florence 2")
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,7 @@ def test_greedy_answers_depend_on_their_own_image_only(describer):
     assert together == [describe(describer, [image], "What?", max_new_tokens=6)[0] for image in images]
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if "T5" not in kind])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ENCODERS])
 def test_answers_begin_where_the_prompt_ends(folders, kind):
     """Token by token from the model's own scores; nothing of the prompt is said again and nothing is lost."""
     describer, image = load_describer(str(folders[kind])), pictures(1)[0]
@@ -91,8 +92,9 @@ def test_answers_begin_where_the_prompt_ends(folders, kind):
     assert describe(describer, [image], QUESTION, max_new_tokens=5) == [wanted]
 
 
-def test_an_encoder_s_answers_are_whole(folders):
-    describer = load_describer(str(folders["instructblip of T5"]))
+@pytest.mark.parametrize("kind", ENCODERS)
+def test_an_encoder_s_answers_are_whole(folders, kind):
+    describer = load_describer(str(folders[kind]))
     image = pictures(1)[0]
     inputs = model_inputs(describer, [image], "What?")
     said = describer.model.generate(**inputs, max_new_tokens=6, do_sample=False)[0]

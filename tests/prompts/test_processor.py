@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub import constants
-from made_models import KINDS, QUERIES
+from made_families import KINDS
+from made_models import QUERIES
 from PIL import Image
 from transformers import AutoConfig
 

@@ -230,7 +230,10 @@ def test_k_may_be_swept_with_concatenated_data(modes: set[str], tmp_path: Path, 
     )
 
 
-@pytest.mark.parametrize("profile", ["ccvid", "last", "ltcc", "paper", "prcc", "prcc-models", "smoke", "vc-clothes"])
+@pytest.mark.parametrize(
+    "profile",
+    ["ccvid", "last", "ltcc", "paper", "prcc", "prcc-klein", "prcc-models", "prcc-sdxl", "smoke", "vc-clothes"],
+)
 def test_every_profile_has_its_tables(profile: str, repository: Path, tmp_path: Path) -> None:
     params = load_params(repository / "profiles" / f"{profile}.yaml")
     assert list(make_tables(params, load_results(tmp_path, params), NO_TIMINGS, load_survey(tmp_path))) == ORDER

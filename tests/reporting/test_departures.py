@@ -7,7 +7,19 @@ import pytest
 from dlcr.params import load_params
 from dlcr.reporting.departures import ALWAYS, departures
 
-PROFILES = ["minicc", "smoke", "prcc", "prcc-models", "paper", "ltcc", "ccvid", "vc-clothes", "last"]
+PROFILES = [
+    "minicc",
+    "smoke",
+    "prcc",
+    "prcc-models",
+    "prcc-sdxl",
+    "prcc-klein",
+    "paper",
+    "ltcc",
+    "ccvid",
+    "vc-clothes",
+    "last",
+]
 
 
 def settings(repository: Path, profile: str) -> dict[str, dict]:

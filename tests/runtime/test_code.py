@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
@@ -113,6 +114,19 @@ def plain():
 def test_of_functions():
     assert code_of(plain) == code_of(partial(partial(plain), 2)) != code_of(dedent)
     assert len(code_of(plain)) == 16
+
+
+def test_functions_that_a_partial_is_given_count() -> None:
+    """Wherever they are: among its arguments, in a dict, in a dataclass."""
+    both = code_of(plain, dedent)
+    for build in (partial(plain, dedent), partial(plain, name=dedent), partial(plain, {"a": Held(dedent)}, 1, "b")):
+        assert code_of(build) == both != code_of(plain)
+    assert code_of(partial(plain, str, {"a": Held(None)})) == code_of(plain)
+
+
+@dataclass(frozen=True)
+class Held:
+    function: object
 
 
 @pytest.mark.parametrize(

@@ -7,17 +7,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dlcr.inpainting.families import find_family
 from dlcr.inpainting.painters import Block, Chunk, Painter, Sample, all_samples, decode_block, make_sample
 from dlcr.runtime.networks import model_fingerprint
 
 if TYPE_CHECKING:
-    from dlcr.inpainting.diffusion import Canvas
+    from dlcr.inpainting.canvas import Canvas
     from dlcr.params import GeneratedSet, Params
 
 
 def sampler_settings(params: Params, entry: GeneratedSet, **own: object) -> tuple[dict, dict]:
-    """The keyword arguments of `Expander` for a set, with the kind's own, and plain data that says what paints."""
-    settings = params.inpaint.model_dump(exclude={"block"})
+    """The keyword arguments of `Expander` for a set, with the kind's own, and plain data that says what paints.
+
+    The model's family is among the former, so that its code enters the set's keys. Raises ValueError for settings that
+    the family does not know, and what `find_family` raises.
+    """
+    settings = params.inpaint.model_dump(exclude={"block"}, exclude_none=True)
     settings |= {key: value for key, value in (("steps", entry.steps), ("size", entry.size)) if value} | own
     identity = {"model": model_fingerprint(params.models.inpainter)} | settings | {"size": list(settings["size"])}
     if entry.discriminator != "none":
@@ -25,7 +30,11 @@ def sampler_settings(params: Params, entry: GeneratedSet, **own: object) -> tupl
         discriminator = str(Path("discriminators", entry.discriminator))
         identity |= guide | {"times": list(entry.times), "discriminator": model_fingerprint(discriminator)}
         settings |= guide | {"discriminator": discriminator}
-    return settings, identity
+    if "lora" in settings:
+        identity["lora"] = model_fingerprint(settings["lora"])
+    family = find_family(params.models.inpainter)
+    family.check(params.models.inpainter, settings)
+    return settings | {"family": family}, identity
 
 
 def diffusion_painter(model: str, settings: dict, masked: bool) -> Painter:

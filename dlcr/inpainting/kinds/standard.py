@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 def choose(params: Params, entry: GeneratedSet) -> tuple[Callable[[], Painter], dict]:
     """As `Kind.choose`."""
     settings, identity = sampler_settings(params, entry, strength=entry.strength)
+    settings["family"].require(params.models.inpainter, "restyle")
     return partial(build, params.models.inpainter, settings), identity
 
 
