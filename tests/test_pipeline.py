@@ -167,7 +167,7 @@ def test_own_folder(clone: Path) -> None:
     assert {name.partition("@")[2] for name in ran - {"survey", "report"}} == own
     table = (clone / "reports" / "tables" / "a1.md").read_text()
     score = json.loads((clone / "evaluations" / "mine-baseline.json").read_text())["top1"]
-    assert f"| {100 * score:.1f} " in next(line for line in table.splitlines() if line.startswith("| 1 |"))
+    assert f"| {score:.1f} " in next(line for line in table.splitlines() if line.startswith("| 1 |"))
 
 
 def test_prcc(clone: Path) -> None:
