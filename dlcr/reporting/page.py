@@ -177,14 +177,14 @@ def table_of(table: Table) -> dict[str, Any]:
 
 
 def _cell(value: object, below: object = "") -> dict[str, str]:
-    """A number's interval and p value, which it has in brackets, go below it."""
+    """A number's interval and p value, which it has in brackets, go below it; a mark behind them stays with it."""
     text = "–" if is_gap(value) else str(value)
     if not isinstance(value, Cell):
         return {"text": text, "detail": "", "kind": "text" if len(text) > LONG else "", "href": ""}
-    parts = re.fullmatch(r"([^()]+) \((.+)\)", text)
+    parts = re.fullmatch(r"([^()]+) \((.+)\)([^()]*)", text)
     detail = parts[2] if parts else str(below)
     return {
-        "text": parts[1] if parts else text,
+        "text": parts[1] + parts[3] if parts else text,
         "detail": "" if detail in ("–", text) else detail,
         "kind": value.mark.replace(" ", "-"),
         "href": f"#{anchor(value.source)}" if value.source else "",

@@ -17,9 +17,9 @@ from made_up_page import params, whole
 from dlcr.params import Params
 from dlcr.reporting import page as page_module
 from dlcr.reporting.browser import Browsers
-from dlcr.reporting.build import table_files
+from dlcr.reporting.build import mark_committed, table_files
 from dlcr.reporting.page import FIGURES, LIMIT, Page, anchor, claim_rows, render, table_of
-from dlcr.reporting.parts import Claim
+from dlcr.reporting.parts import Cell, Claim
 
 __all__ = ["params", "whole"]  # fixtures
 
@@ -149,6 +149,13 @@ def test_cells_by_mark_with_links_and_what_stands_below(whole: Page) -> None:
     assert first[2] == {"text": "55.2", "detail": "", "kind": "paper", "href": ""}
     assert second[3] == {"text": "not run", "detail": "", "kind": "not-run", "href": ""}
     assert second[4]["text"] == "–"
+
+
+def test_a_mark_behind_brackets_stays_with_the_number(whole: Page) -> None:
+    sources = {cell.source for cell in whole.tables["a1"].view["Difference"] if isinstance(cell, Cell)}
+    marked = mark_committed(whole.tables["a1"], sources)
+    cell = table_of(marked)["rows"][0][4]
+    assert (cell["text"], cell["detail"]) == ("+2.0 †", "1.0 to 3.0; p = 0.020")
 
 
 def test_what_was_not_run_is_said(params: Params, whole: Page) -> None:
