@@ -17,7 +17,8 @@ from benchmarks.common import ROOT, best_of
 from benchmarks.generation.work import Work, expand, few_variants, paint, shipped
 from dlcr.data import encode_png
 from dlcr.inpainting import Expander
-from dlcr.inpainting.diffusion import draw_noise, embed, factor, make_scheduler
+from dlcr.inpainting.canvas import draw_noise
+from dlcr.inpainting.diffusion import embed, factor, make_scheduler
 from dlcr.runtime.networks import device
 
 IMAGES = 64  # of MiniCC that are inpainted, K times each

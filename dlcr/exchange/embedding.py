@@ -15,11 +15,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from dlcr.data import decode_rgb
 from dlcr.evaluation.features import extract_features
-from dlcr.exchange.pictures import Pictures
+from dlcr.exchange.pictures import Pictures, is_turned
 from dlcr.runtime.determinism import worker_count
 from dlcr.runtime.progress import progress
 
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from dlcr.reid import ReidModel
 
 CHUNK = 64  # pictures that a thread works on, and that the model sees at a time
-ORIENTATION = 0x0112  # the tag of EXIF that says how a camera was held
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,12 +109,4 @@ def _load(name: str, pictures: Pictures, model: ReidModel) -> tuple[np.ndarray, 
         raise ValueError("its name is not UTF-8")
     data = pictures.read(name)
     pixels = resize(decode_rgb(data, name), model.size, model.bicubic)
-    return pixels, _is_turned(data)
-
-
-def _is_turned(data: bytes) -> bool:
-    """Whether a picture that can be decoded has an orientation tag that says so."""
-    try:
-        return Image.open(io.BytesIO(data)).getexif().get(ORIENTATION, 1) != 1
-    except Exception:  # of damaged tags Pillow raises whatever it stumbles over
-        return False
+    return pixels, is_turned(io.BytesIO(data))

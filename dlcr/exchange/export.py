@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from dlcr.exchange.cards import card
+from dlcr.exchange.folders import new_folder
 from dlcr.exchange.parquet import write_parquet
 from dlcr.exchange.sources import Source, open_source
 from dlcr.exchange.trees import write_tree
@@ -48,19 +47,12 @@ def export_set(name: str, form: str, out: Path, params: Params, private: bool = 
 
 @contextmanager
 def appearing(out: Path) -> Iterator[Path]:
-    """Yield a new folder beside `out`; on success it becomes `out`, on any error it is removed.
-
-    Raises OSError, which names `out`, when something cannot be written.
-    """
-    part = out.absolute().with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.export")
+    """As `new_folder`, with an OSError that names `out` when something cannot be written."""
     try:
-        part.mkdir(parents=True)
-        yield part
-        part.rename(out)
+        with new_folder(out) as part:
+            yield part
     except OSError as error:
         raise OSError(f"{out}: cannot be written, and nothing was left there: {error}") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _writer(form: str) -> Callable[[Source, Path], str]:

@@ -12,6 +12,7 @@ from huggingface_hub import ModelCardData
 
 from dlcr import __version__
 from dlcr.data.readers import find_reader
+from dlcr.exchange.cards import PAPER
 from dlcr.exchange.trained import RUNS, run_of
 from dlcr.params import evaluation_folder, evaluation_places, load_params
 from dlcr.reporting.formats import number, spread
@@ -19,7 +20,6 @@ from dlcr.reporting.lineage import folder_md5
 from dlcr.reporting.provenance import provenance, provenance_rows
 from dlcr.runtime.timing import load_all
 
-PAPER = "https://arxiv.org/abs/2411.07205"
 MEASURES = {"top1": "Top-1", "map": "mAP"}
 
 

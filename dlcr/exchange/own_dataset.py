@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import yaml
-from PIL import ExifTags, Image
 
 from dlcr.data import read_dataset
 from dlcr.evaluation.labels import by_subject, own_images
@@ -22,6 +21,7 @@ from dlcr.evaluation.protocols import comparisons, joint_labels
 from dlcr.evaluation.sides import Side
 from dlcr.evaluation.tracklets import compared_tracklets
 from dlcr.exchange.leaks import find_leaks
+from dlcr.exchange.pictures import is_turned
 from dlcr.params import load_params, read_content
 from dlcr.profiles import PROFILES, find_profile
 from dlcr.runtime.files import atomic_path
@@ -213,9 +213,7 @@ def _refuse_turned(folder: Path, image_ids: list[str]) -> None:
     turned = []
     with progress(len(image_ids), "orientation") as bar:
         for image_id in image_ids:
-            with Image.open(folder / image_id) as image:
-                if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
-                    turned.append(image_id)
+            turned += [image_id] if is_turned(folder / image_id) else []
             bar.update(1)
     if turned:
         raise ValueError(

@@ -8,6 +8,9 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
+
+from PIL import ExifTags, Image
 
 from dlcr.data import open_images
 from dlcr.data.walk import IMAGE_ENDINGS
@@ -51,6 +54,15 @@ def find_pictures(place: Path) -> Pictures:
         return path.read_bytes()
 
     return Pictures(names, read)
+
+
+def is_turned(file: Path | BinaryIO) -> bool:
+    """Whether the EXIF data of a picture that can be decoded asks for a rotation, which decoding here does not do."""
+    try:
+        with Image.open(file) as image:
+            return image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+    except Exception:  # of damaged tags Pillow raises whatever it stumbles over
+        return False
 
 
 def _files_below(place: Path) -> list[str]:

@@ -7,9 +7,9 @@ Which files there are is asked of the hub at one commit. After the download each
 hub's.
 """
 
+import glob
 import shutil
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path
 
 from huggingface_hub import HfApi, constants, snapshot_download
@@ -42,12 +42,15 @@ def fetch_released(dataset: str, revision: str = "main", repository: str = REPOS
     api = HfApi()
     try:
         kind, commit, sizes = _listed(api, repository, revision)
-        wanted = {path: size for path, size in sizes.items() if dataset.casefold() in path.casefold()}
+        name = dataset.casefold()
+        wanted = {
+            path: size for path, size in sizes.items() if any(name in part.casefold() for part in path.split("/"))
+        }
         if not wanted:
             there = sorted({path.split("/")[0] for path in sizes})[:20]
             raise ValueError(f"{repository}: no files of {dataset!r}; it has {', '.join(there) or 'nothing'}")
         _check_disk(wanted, repository)
-        patterns = _patterns(wanted, sizes)
+        patterns = sorted({_pattern(path, name) for path in wanted})  # each file is held against each pattern
         folder = snapshot_download(repository, repo_type=kind, revision=commit, allow_patterns=patterns)
         found = api.verify_repo_checksums(repository, repo_type=kind, revision=commit)
     except (HfHubHTTPError, HTTPError, OSError) as error:
@@ -78,11 +81,12 @@ def _listed(api: HfApi, repository: str, revision: str) -> tuple[str, str, dict[
     raise ValueError(f"{repository}: not on the hub, or not open to you (`hf auth login`)")
 
 
-def _patterns(wanted: dict[str, int], sizes: dict[str, int]) -> list[str]:
-    """As few patterns as name the wanted files and no others: their top folders, or else each file."""
-    folders = sorted({f"{path.split('/')[0]}/*" if "/" in path else path for path in wanted})
-    named = {path for path in sizes if any(fnmatch(path, pattern) for pattern in folders)}
-    return folders if named == set(wanted) else sorted(wanted)
+def _pattern(path: str, name: str) -> str:
+    """A pattern for a file with `name` in its path, and others that have it: the first folder with the name and all
+    below it, or the file itself."""
+    parts = path.split("/")
+    count = next(place for place, part in enumerate(parts, start=1) if name in part.casefold())
+    return glob.escape("/".join(parts[:count])) + ("/*" if count < len(parts) else "")
 
 
 def _check_disk(wanted: dict[str, int], repository: str) -> None:

@@ -34,7 +34,6 @@ from dlcr.inpainting.canvas import (
     to_images,
     to_tensors,
 )
-from dlcr.inpainting.canvas import draw_noise as draw_noise  # for its users, who look for it here
 from dlcr.runtime.networks import find_pretrained, load_part, pipeline_dtype, quiet_libraries
 from dlcr.runtime.weights import PIPELINE, Kind, loading
 

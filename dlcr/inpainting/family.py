@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -49,6 +50,11 @@ class Loaded:
     prepare: Callable[[np.ndarray, np.ndarray | None], Canvas]
     sample: Callable[..., Tensor]
     decode: Callable[[Tensor], np.ndarray]
+
+
+def bind(parts: Any, cell: int, *functions: Callable[..., Any]) -> Loaded:
+    """A loaded model of the functions embed, prepare, sample and decode, each of which takes its parts first."""
+    return Loaded(parts, cell, *(partial(function, parts) for function in functions))
 
 
 def refuse_nothing(model: str, settings: Mapping[str, Any]) -> None:

@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from huggingface_hub import hf_hub_download
 from torch.nn import functional
 
 from dlcr.parsing.batches import check_logits, in_parts
 from dlcr.runtime.determinism import thread_count
-from dlcr.runtime.networks import device, loading
-from dlcr.runtime.weights import HUB_FILE
+from dlcr.runtime.networks import device
+from dlcr.runtime.weights import find_hub_file
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -45,11 +44,12 @@ MEAN, STD = (0.406, 0.456, 0.485), (0.225, 0.224, 0.229)  # blue, green, red, of
 def load(model: str) -> tuple[dict[int, str], Callable[[Sequence[np.ndarray]], list[np.ndarray]]]:
     """The label names of an ONNX file, and the function from one batch of RGB images to their label maps.
 
-    model: as `find_file` takes it. A batch is run a few images at a time (`in_parts`) where the file's first dimension
-    is open, and image by image where it is 1. Raises FileNotFoundError if the file isn't there, ValueError without
-    onnxruntime and if it is no model of this kind. The function raises ValueError for logits that are not finite.
+    model: as `find_hub_file` takes it. A batch is run a few images at a time (`in_parts`) where the file's first
+    dimension is open, and image by image where it is 1. Raises FileNotFoundError if the file isn't there, ValueError
+    without onnxruntime and if it is no model of this kind. The function raises ValueError for logits that are not
+    finite.
     """
-    session = open_session(find_file(model))
+    session = open_session(find_hub_file(model, "onnx"))
     name, count, size = input_form(model, session)
     # Exports often leave the shapes of their outputs open: a run on nothing tells them.
     empty = session.run(None, {name: np.zeros((1, 3, *size), np.float32)})
@@ -75,20 +75,6 @@ def run(session: onnxruntime.InferenceSession, output: str, inputs: dict[str, np
         if re.search("Failed to allocate memory|out of memory|ALLOC_FAILED", str(error)):
             raise torch.OutOfMemoryError(str(error)) from error
         raise
-
-
-def find_file(model: str) -> Path:
-    """An ONNX file: a local path, or `owner/name@revision:path/in/the/repo.onnx`, which is downloaded once.
-
-    Raises FileNotFoundError for a name that is neither, and if the hub does not have it or cannot be reached.
-    """
-    if Path(model).is_file():
-        return Path(model)
-    hub = HUB_FILE.fullmatch(model)
-    if not hub:
-        raise FileNotFoundError(f"{model}: no such file, and not 'owner/name@revision:path/in/the/repo.onnx' either")
-    with loading(model):
-        return Path(hf_hub_download(hub["repository"], hub["path"], revision=hub["revision"]))
 
 
 def open_session(path: Path) -> onnxruntime.InferenceSession:

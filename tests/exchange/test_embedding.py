@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from exchange.people import make_people
 from exchange.trained_runs import write_pictures, write_run
-from PIL import Image
+from PIL import ExifTags, Image
 from typer.testing import CliRunner, Result
 
 from dlcr.cli import app
@@ -96,7 +96,7 @@ def test_what_cannot_be_read_is_told_and_left_out(place: Path) -> None:
 def test_orientation_tags_are_not_applied_and_told(place: Path) -> None:
     picture = Image.open(place / "photos/c.PNG")
     tags = Image.Exif()
-    tags[embedding.ORIENTATION] = 6
+    tags[ExifTags.Base.Orientation] = 6
     picture.save(place / "photos/c.PNG", exif=tags)
     done = run("mine", "photos", "--out", "x.npz")
     assert "1 pictures have an orientation tag, which is not applied, c.PNG for one" in done.stderr

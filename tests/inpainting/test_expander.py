@@ -8,7 +8,8 @@ from tiny_diffusion import SIZE, draw_pictures, save_random_pipeline
 
 import dlcr.inpainting.expander
 from dlcr.inpainting import Expander, load_inpainter
-from dlcr.inpainting.diffusion import decode, draw_noise, embed, make_scheduler, prepare, sample
+from dlcr.inpainting.canvas import draw_noise
+from dlcr.inpainting.diffusion import decode, embed, make_scheduler, prepare, sample
 from dlcr.inpainting.expander import _resize_mask, composite
 
 PROMPTS = ["Gray shirt| Blue jeans| Black shoes", "Red coat| Black skirt| Brown boots"]

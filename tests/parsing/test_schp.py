@@ -15,6 +15,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
 from scipy.ndimage import binary_dilation, binary_erosion, map_coordinates
 
 from dlcr.parsing import clothes_labels, label_maps, load_parser, parse_clothes, schp
+from dlcr.runtime import weights
 
 MEAN, STD = np.array([0.406, 0.456, 0.485]), np.array([0.225, 0.224, 0.229])  # blue, green, red
 RED, BLUE = schp.LIP.index("Upper-clothes"), schp.LIP.index("Pants")
@@ -280,7 +281,7 @@ def test_files_of_the_hub_are_fetched_at_their_revision(models, monkeypatch):
         asked.append((repository, path, revision))
         return models["N"]
 
-    monkeypatch.setattr(schp, "hf_hub_download", download)
+    monkeypatch.setattr(weights, "hf_hub_download", download)
     load_parser("yisol/IDM-VTON@585a32e:humanparsing/parsing_lip.onnx")
     assert asked == [("yisol/IDM-VTON", "humanparsing/parsing_lip.onnx", "585a32e")]
 

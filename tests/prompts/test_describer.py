@@ -17,16 +17,6 @@ QUESTION = "What?"
 ENCODERS = ("instructblip of T5", "florence 2")
 
 
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    made = {}
-    for number, (kind, make) in enumerate(KINDS.items()):
-        torch.manual_seed(number)
-        made[kind] = tmp_path_factory.mktemp("describer")
-        make(made[kind])
-    return made
-
-
 @pytest.fixture(scope="module", params=list(KINDS))
 def describer(folders, request):
     return load_describer(str(folders[request.param]))

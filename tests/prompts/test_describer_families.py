@@ -32,16 +32,6 @@ SIZES = ((250, 100), (128, 64), (64, 128))
 TALL = (250, 100)
 
 
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    made = {}
-    for number, (kind, make) in enumerate(KINDS.items()):
-        torch.manual_seed(number)
-        made[kind] = tmp_path_factory.mktemp("describer")
-        make(made[kind])
-    return made
-
-
 def pictures(*sizes):
     rng = np.random.default_rng(0)
     return [rng.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]

@@ -17,15 +17,6 @@ from dlcr.prompts.processor import load_processor, margin_colour, pad_to_square
 from dlcr.runtime.networks import find_pretrained
 
 
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    made = {}
-    for kind, make in KINDS.items():
-        made[kind] = tmp_path_factory.mktemp("describer")
-        make(made[kind])
-    return made
-
-
 def processor_of(model):
     pretrained = find_pretrained(model)
     return load_processor(model, pretrained, AutoConfig.from_pretrained(pretrained.location, **pretrained.arguments()))

@@ -69,8 +69,9 @@ def make_kind(title: str, classes: Mapping[str, tuple[str, ...]]) -> Kind:
     )
 
 
-def load_parts(model: str, dtype: str, kind: Kind, classes: Mapping[str, type]) -> Parts:
-    """The pipeline's parts as these classes, on the GPU if there is one, with whole weights from safetensors alone.
+def load_parts(model: str, dtype: str, kind: Kind) -> Parts:
+    """The pipeline's parts, each as the first class that `kind` names for it, on the GPU if there is one, with whole
+    weights from safetensors alone.
 
     Raises FileNotFoundError naming what is missing; ValueError for another kind of pipeline, weights that are not
     whole, and float16 without a GPU.
@@ -78,20 +79,22 @@ def load_parts(model: str, dtype: str, kind: Kind, classes: Mapping[str, type]) 
     number = pipeline_dtype(dtype)
     pretrained = find_pretrained(model, kind)
     quiet_libraries()
-    from diffusers import FlowMatchEulerDiscreteScheduler
+    import diffusers
+    import transformers
 
     folder, parts = Path(pretrained.location), {}
-    for part, cls in classes.items():
+    for part, (name, *_) in kind.classes.items():
         if part.startswith("tokenizer"):
             with loading(model):
-                parts[part] = cls.from_pretrained(folder / part, **pretrained.arguments())
-        else:
+                parts[part] = getattr(transformers, name).from_pretrained(folder / part, **pretrained.arguments())
+        elif part not in ("_class_name", "scheduler"):
+            cls = getattr(transformers if part.startswith("text_encoder") else diffusers, name)
             parts[part] = load_part(cls, part, model, pretrained, number)
     with loading(model):
-        scheduler = FlowMatchEulerDiscreteScheduler.from_config(
-            FlowMatchEulerDiscreteScheduler.load_config(folder / "scheduler"), stochastic_sampling=False
+        scheduler = diffusers.FlowMatchEulerDiscreteScheduler.from_config(
+            diffusers.FlowMatchEulerDiscreteScheduler.load_config(folder / "scheduler"), stochastic_sampling=False
         )
-    texts = [(parts[part], parts[part.replace("tokenizer", "text_encoder")]) for part in classes if "tokeniz" in part]
+    texts = [(parts[part], parts[part.replace("tokenizer", "text_encoder")]) for part in parts if "tokeniz" in part]
     return Parts(parts["transformer"], parts["vae"], tuple(texts), scheduler, read_index(model, kind))
 
 

@@ -7,7 +7,6 @@ models (`is_distilled` in their index) have no guidance, their `base` ones do.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from torch.nn import functional
 
 from dlcr.inpainting.canvas import Canvas, to_images
 from dlcr.inpainting.families import _flow as flow
-from dlcr.inpainting.family import Family, Loaded
+from dlcr.inpainting.family import Family, Loaded, bind
 from dlcr.runtime.weights import read_index
 
 TEXT_LENGTH, TEXT_LAYERS = 512, (9, 18, 27)
@@ -43,18 +42,8 @@ def refuse(model: str, settings: Mapping[str, Any]) -> None:
 
 def load(model: str, dtype: str) -> Loaded:
     """As `Family.load`; raises as `flow.load_parts`."""
-    from diffusers import AutoencoderKLFlux2, Flux2Transformer2DModel
-    from transformers import Qwen2TokenizerFast, Qwen3ForCausalLM
-
-    classes = {
-        "transformer": Flux2Transformer2DModel,
-        "vae": AutoencoderKLFlux2,
-        "text_encoder": Qwen3ForCausalLM,
-        "tokenizer": Qwen2TokenizerFast,
-    }
-    parts = flow.load_parts(model, dtype, KIND, classes)
-    functions = (embed, prepare, sample, decode)
-    return Loaded(parts, 2 * flow.cell(parts), *(partial(function, parts) for function in functions))
+    parts = flow.load_parts(model, dtype, KIND)
+    return bind(parts, 2 * flow.cell(parts), embed, prepare, sample, decode)
 
 
 @torch.no_grad()

@@ -6,7 +6,6 @@ After diffusers' `FluxFillPipeline`. The guidance scale is an input of the netwo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from torch.nn import functional
 
 from dlcr.inpainting.canvas import Canvas, to_images, to_tensors
 from dlcr.inpainting.families import _flow as flow
-from dlcr.inpainting.family import Family, Loaded
+from dlcr.inpainting.family import Family, Loaded, bind
 
 T5_LENGTH = 512
 KIND = flow.make_kind(
@@ -34,20 +33,8 @@ KIND = flow.make_kind(
 
 def load(model: str, dtype: str) -> Loaded:
     """As `Family.load`; raises as `flow.load_parts`."""
-    from diffusers import AutoencoderKL, FluxTransformer2DModel
-    from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5TokenizerFast
-
-    classes = {
-        "transformer": FluxTransformer2DModel,
-        "vae": AutoencoderKL,
-        "text_encoder": CLIPTextModel,
-        "text_encoder_2": T5EncoderModel,
-        "tokenizer": CLIPTokenizer,
-        "tokenizer_2": T5TokenizerFast,
-    }
-    parts = flow.load_parts(model, dtype, KIND, classes)
-    functions = (embed, prepare, sample, decode)
-    return Loaded(parts, 2 * flow.cell(parts), *(partial(function, parts) for function in functions))
+    parts = flow.load_parts(model, dtype, KIND)
+    return bind(parts, 2 * flow.cell(parts), embed, prepare, sample, decode)
 
 
 @torch.no_grad()

@@ -8,7 +8,6 @@ encoder sees the image too, so that an outfit's text could not be encoded once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from dlcr.inpainting.canvas import Canvas, to_images
 from dlcr.inpainting.families import _flow as flow
-from dlcr.inpainting.family import Family, Loaded
+from dlcr.inpainting.family import Family, Loaded, bind
 
 TEXT_LENGTH = 1024
 TEMPLATE = (
@@ -40,18 +39,8 @@ KIND = flow.make_kind(
 
 def load(model: str, dtype: str) -> Loaded:
     """As `Family.load`; raises as `flow.load_parts`."""
-    from diffusers import AutoencoderKLQwenImage, QwenImageTransformer2DModel
-    from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2TokenizerFast
-
-    classes = {
-        "transformer": QwenImageTransformer2DModel,
-        "vae": AutoencoderKLQwenImage,
-        "text_encoder": Qwen2_5_VLForConditionalGeneration,
-        "tokenizer": Qwen2TokenizerFast,
-    }
-    parts = flow.load_parts(model, dtype, KIND, classes)
-    functions = (embed, prepare, sample, decode)
-    return Loaded(parts, multiple(parts), *(partial(function, parts) for function in functions))
+    parts = flow.load_parts(model, dtype, KIND)
+    return bind(parts, multiple(parts), embed, prepare, sample, decode)
 
 
 def multiple(parts: flow.Parts) -> int:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from dlcr.inpainting import diffusion
-from dlcr.inpainting.family import Family, Loaded
+from dlcr.inpainting.family import Family, Loaded, bind
 from dlcr.runtime.weights import PIPELINE, UNUSED, Kind, read_index
 
 if TYPE_CHECKING:
@@ -63,8 +62,7 @@ def load(model: str, dtype: str) -> Loaded:
     parts.zero_empty = read_index(model, KIND).get("force_zeros_for_empty_prompt", True)
     if parts.vae.dtype == torch.float16 and parts.vae.config.force_upcast:
         parts.vae.float()  # its activations leave the range of half precision
-    functions = (embed, diffusion.prepare, sample, diffusion.decode)
-    return Loaded(parts, diffusion.factor(parts), *(partial(function, parts) for function in functions))
+    return bind(parts, diffusion.factor(parts), embed, diffusion.prepare, sample, diffusion.decode)
 
 
 def refuse(model: str, settings: Mapping[str, Any]) -> None:

@@ -1,17 +1,15 @@
 """Stable Diffusion 1.x and 2.x with nine input channels: the family of the paper, and of the mini inpainter."""
 
-from functools import partial
-
 from dlcr.inpainting import diffusion
-from dlcr.inpainting.family import Family, Loaded
+from dlcr.inpainting.family import Family, Loaded, bind
 from dlcr.runtime.weights import PIPELINE
 
 
 def load(model: str, dtype: str) -> Loaded:
     """As `Family.load`. Raises as `diffusion.load_inpainter`."""
     parts = diffusion.load_inpainter(model, dtype)
-    functions = (diffusion.embed, diffusion.prepare, diffusion.sample, diffusion.decode)
-    return Loaded(parts, diffusion.factor(parts), *(partial(function, parts) for function in functions))
+    cell = diffusion.factor(parts)
+    return bind(parts, cell, diffusion.embed, diffusion.prepare, diffusion.sample, diffusion.decode)
 
 
 FAMILY = Family(

@@ -7,7 +7,6 @@ Other than there, the autoencoder's shift, which encoding takes away, is added a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from torch.nn import functional
 
 from dlcr.inpainting.canvas import Canvas, to_images
 from dlcr.inpainting.families import _flow as flow
-from dlcr.inpainting.family import Family, Loaded
+from dlcr.inpainting.family import Family, Loaded, bind
 
 T5_LENGTH = 256
 KIND = flow.make_kind(
@@ -38,25 +37,11 @@ KIND = flow.make_kind(
 
 def load(model: str, dtype: str) -> Loaded:
     """As `Family.load`; raises as `flow.load_parts`, and ValueError for a transformer that is shown the mask."""
-    from diffusers import AutoencoderKL, SD3Transformer2DModel
-    from transformers import CLIPTextModelWithProjection, CLIPTokenizer, T5EncoderModel, T5TokenizerFast
-
-    classes = {
-        "transformer": SD3Transformer2DModel,
-        "vae": AutoencoderKL,
-        "text_encoder": CLIPTextModelWithProjection,
-        "text_encoder_2": CLIPTextModelWithProjection,
-        "text_encoder_3": T5EncoderModel,
-        "tokenizer": CLIPTokenizer,
-        "tokenizer_2": CLIPTokenizer,
-        "tokenizer_3": T5TokenizerFast,
-    }
-    parts = flow.load_parts(model, dtype, KIND, classes)
+    parts = flow.load_parts(model, dtype, KIND)
     found, expected = parts.transformer.config.in_channels, parts.vae.config.latent_channels
     if found != expected:
         raise ValueError(f"{model}: its transformer takes {found} channels, expected the latents' {expected} alone")
-    functions = (embed, prepare, sample, decode)
-    return Loaded(parts, multiple(parts), *(partial(function, parts) for function in functions))
+    return bind(parts, multiple(parts), embed, prepare, sample, decode)
 
 
 def multiple(parts: flow.Parts) -> int:
