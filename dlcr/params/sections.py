@@ -221,7 +221,7 @@ class Row(Section):
     """A row of a table: an evaluation, and which of its rankings; a name alone stands for the plain one."""
 
     evaluation: Place
-    kind: Literal["plain", "refined", "reranked"] = "plain"
+    kind: Literal["plain", "refined", "reranked", "averaged", "centralized"] = "plain"
 
     @model_validator(mode="before")
     @classmethod
