@@ -5,15 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny_all import TINY
 from tiny_diffusion import SIZE, draw_pictures
-from tiny_families import TINY, save_flux2_klein
+from tiny_families import save_flux2_klein
 
 from dlcr.inpainting import Expander
 from dlcr.inpainting.canvas import join_texts
 from dlcr.inpainting.families import _flow as flow
 
 PROMPTS = ["Gray shirt| Blue jeans| Black shoes", "Red coat| Black skirt| Brown boots"]
-FLOWS = [name for name in TINY if name != "sdxl"]
+FLOWS = [name for name in TINY if name not in ("kandinsky", "sdxl")]
 BLENDED = [name for name in FLOWS if name != "flux_fill"]
 
 

@@ -52,12 +52,17 @@ class Tiny:
 
     save: writes it into a folder. reference: from the folder, the prompt, image [1, 3, H, W] in [-1, 1], mask [1, 1, H,
     W], noise [1, C, h, w], steps and guidance to the latents [1, C, h, w] of diffusers' pipeline. tolerance: of these.
+    beside: settings of `Expander` that are folders of the same names in the model's.
     """
 
     save: Callable[[Path], None]
     reference: Callable[..., torch.Tensor]
     guidance: float
     tolerance: float = 1e-4
+    beside: tuple[str, ...] = ()
+
+    def settings(self, model: str) -> dict[str, str]:
+        return {name: str(Path(model, name)) for name in self.beside}
 
 
 def means_only(vae: torch.nn.Module) -> None:
@@ -249,11 +254,12 @@ def stable_diffusion_3(
 # --- FLUX.2 klein
 
 
-def tiny_qwen_tokenizer() -> Qwen2TokenizerFast:
-    """One token for each byte."""
+def tiny_qwen_tokenizer(*special: str) -> Qwen2TokenizerFast:
+    """One token for each byte, and one for each of these words."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {letter: number for number, letter in enumerate([*letters, "<|endoftext|>"])}
     tokenizer = Qwen2TokenizerFast(vocab=vocabulary, merges=[])
+    tokenizer.add_tokens([*special], special_tokens=True)
     tokenizer.chat_template = "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}{% endfor %}"
     return tokenizer
 
@@ -318,9 +324,9 @@ def flux2_klein(
 # --- Qwen-Image
 
 
-def save_qwen_image(folder: Path) -> None:
+def save_qwen_image(folder: Path, *special: str) -> None:
     torch.manual_seed(0)
-    tokenizer = tiny_qwen_tokenizer()
+    tokenizer = tiny_qwen_tokenizer(*special)
     text = {
         "vocab_size": len(tokenizer),
         "hidden_size": 16,
@@ -338,7 +344,8 @@ def save_qwen_image(folder: Path) -> None:
         "out_hidden_size": 16,
         "patch_size": 14,
     }
-    language = Qwen2_5_VLConfig(text_config=text, vision_config=vision)
+    places = {f"{word[2:-6]}_token_id": tokenizer.convert_tokens_to_ids(word) for word in special if "_pad" in word}
+    language = Qwen2_5_VLConfig(text_config=text, vision_config=vision, **places)
     transformer = QwenImageTransformer2DModel(
         in_channels=16,
         out_channels=4,
@@ -384,12 +391,3 @@ def qwen_image(
     ).images
     assert torch.equal(torch.randn(*noise.shape, generator=torch.Generator().manual_seed(5)), noise)
     return unpack(tokens, *noise.shape[2:])
-
-
-TINY = {
-    "flux2_klein": Tiny(save_flux2_klein, flux2_klein, guidance=4.0),
-    "flux_fill": Tiny(save_flux_fill, flux_fill, guidance=30.0),
-    "qwen_image": Tiny(save_qwen_image, qwen_image, guidance=4.0),
-    "stable_diffusion_3": Tiny(save_stable_diffusion_3, stable_diffusion_3, guidance=5.0),
-    "sdxl": Tiny(save_sdxl, sdxl, guidance=3.0),
-}
