@@ -15,10 +15,12 @@ from tiny_families import (
     stable_diffusion_3,
 )
 from tiny_kandinsky import kandinsky, save_kandinsky
+from tiny_kontext import flux_kontext, save_flux_kontext
 
 TINY = {
     "flux2_klein": Tiny(save_flux2_klein, flux2_klein, guidance=4.0),
     "flux_fill": Tiny(save_flux_fill, flux_fill, guidance=30.0),
+    "flux_kontext": Tiny(save_flux_kontext, flux_kontext, guidance=3.5),
     "kandinsky": Tiny(save_kandinsky, kandinsky, guidance=3.0, beside=("prior",)),
     "qwen_image": Tiny(save_qwen_image, qwen_image, guidance=4.0),
     "qwen_image_edit": Tiny(save_qwen_image_edit, qwen_image_edit, guidance=4.0),

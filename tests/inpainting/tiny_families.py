@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import diffusers
 import torch
 from diffusers import (
     AutoencoderKL,
@@ -170,10 +171,14 @@ def tiny_t5(tokenizer: T5TokenizerFast, width: int = 16) -> T5EncoderModel:
 
 
 def save_flux_fill(folder: Path) -> None:
+    save_flux(folder, "FluxFillPipeline", 4 * 4 + 4 * 4 + 4 * 2 * 2)
+
+
+def save_flux(folder: Path, kind: str, channels: int) -> None:
     torch.manual_seed(0)
     clip, t5 = build_tokenizer(), tiny_t5_tokenizer()
     transformer = FluxTransformer2DModel(
-        in_channels=4 * 4 + 4 * 4 + 4 * 2 * 2,
+        in_channels=channels,
         out_channels=4 * 4,
         num_layers=1,
         num_single_layers=1,
@@ -184,7 +189,7 @@ def save_flux_fill(folder: Path) -> None:
         guidance_embeds=True,
         axes_dims_rope=(4, 4, 8),
     )
-    FluxFillPipeline(
+    getattr(diffusers, kind)(
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
         vae=tiny_vae(4, scaling_factor=1.3, shift_factor=0.1),
         text_encoder=tiny_clip(clip),
