@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hubs import publish
+from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from tiny_all import TINY
 from tiny_diffusion import SIZE, draw_pictures
@@ -24,6 +26,7 @@ from dlcr.runtime.code import code_of, used_modules
 from dlcr.runtime.networks import model_fingerprint
 from dlcr.runtime.registry import entry_names
 from dlcr.runtime.store import Store
+from dlcr.runtime.weights import UNUSED
 
 PROMPTS = ["Gray shirt| Blue jeans| Black shoes", "Red coat| Black skirt| Brown boots"]
 
@@ -221,6 +224,23 @@ def test_weights_that_are_not_whole_are_refused(model: str, name: str, tmp_path:
         file.rename(file.with_suffix(".bin"))
         with pytest.raises(FileNotFoundError, match="weights are loaded as safetensors only"):
             Expander(str(folder), size=SIZE, **TINY[name].settings(folder))
+
+
+def test_it_is_loaded_from_a_hubs_cache_by_its_name(
+    model: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `hf download` leaves it, without what is not loaded; a second repository too where the family has one."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    beside = TINY[name].settings(model)
+    for repository, folder in {"name": model, **beside}.items():
+        origin = tmp_path / "origin" / "owner" / repository
+        shutil.copytree(folder, origin, ignore=shutil.ignore_patterns(*(beside if folder == model else ())))
+        for file in [*origin.rglob("*.safetensors")]:
+            file.with_suffix(".bin").touch()
+        publish(tmp_path / "origin", f"owner/{repository}", tmp_path / "cache", UNUSED)
+    there = {setting: f"owner/{setting}@main" for setting in beside}
+    for ours, theirs in zip(expand(make("owner/name@main", name, **there)), expand(make(model, name)), strict=True):
+        assert (ours == theirs).all()
 
 
 def test_a_shared_embedding_may_stand_in_the_file_twice(tmp_path: Path) -> None:
