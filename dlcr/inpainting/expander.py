@@ -36,8 +36,9 @@ class Expander:
     GPU's memory is too small it is halved. strength: see `restyle`. guidance_share and reuse_every save time and change
     the picture: see `diffusion.denoise`. discriminator: folder of a trained one that guides every sample (Sec. 12) with
     this weight, at timesteps t with times[0] < t <= times[1]. lora: a file that `lora.fuse_lora` adds to the weights,
-    as for the solvers of few steps. family: the model's, where it is known already. Raises ValueError for settings that
-    the family does not know, before anything is loaded.
+    as for the solvers of few steps. prior: a second model that makes of a prompt what conditions the first, where the
+    family has one. family: the model's, where it is known already. Raises ValueError for settings that the family does
+    not know, before anything is loaded.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Expander:
         weight: float = 1.0,
         times: tuple[int, int] = (200, 1000),
         lora: str | None = None,
+        prior: str | None = None,
         family: Family | None = None,
     ) -> None:
         self.model, self.family = model, family or find_family(model)
@@ -70,14 +72,15 @@ class Expander:
             )
         optional = {"guidance_share": guidance_share, "reuse_every": reuse_every}
         asked = {"guidance": guidance, "solver": solver, "discriminator": discriminator, "lora": lora}
-        self.family.check(model, asked | optional)
+        second = {} if prior is None else {"prior": prior}
+        self.family.check(model, asked | optional | second)
         self._sampler = {"steps": steps, "guidance": guidance}
         self._sampler |= {name: value for name, value in optional.items() if name in self.family.knows}
         if len(self.family.solvers) > 1:
             self._sampler["solver"] = solver or self.family.solvers[0]
         if "restyle" in self.family.knows:
             self._sampler["strength"] = strength
-        self.loaded = self.family.load(model, dtype)
+        self.loaded = self.family.load(model, dtype, **second)
         if lora is not None:
             fuse_lora(self.pipeline, lora)
         cell = self.loaded.cell
