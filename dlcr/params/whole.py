@@ -121,6 +121,7 @@ def weight_names(params: Params) -> dict[str, str]:
     named |= {f"models.describers.{key}": name for key, name in models.describers.items()}
     named |= {"models.inpainter": models.inpainter} | ({"models.faces": models.faces} if params.faces else {})
     named |= {"inpaint.lora": params.inpaint.lora} if params.inpaint.lora else {}
+    named |= {"inpaint.adapter": params.inpaint.adapter} if params.inpaint.adapter else {}
     for recipe in sorted({run.recipe for run in params.runs.values()}):
         weights = params.recipes[recipe].settings.get("weights")
         named |= {f"recipes.{recipe}.settings.weights": weights} if weights else {}
