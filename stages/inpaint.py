@@ -17,6 +17,7 @@ from dlcr.data import Images, Masks, load_manifest, open_images, open_masks
 from dlcr.data.generated import ALIGNMENT
 from dlcr.data.shards import checksum
 from dlcr.inpainting import align_set, alignment_judge, generate_set, plan_set
+from dlcr.inpainting.garments import choose_garments
 from dlcr.inpainting.kinds import find_kind
 from dlcr.params import Params, load_params, lookup
 from dlcr.runtime import timing
@@ -34,8 +35,8 @@ def main(name: str) -> None:
     kind = find_kind(entry.kind)
     folder, k = Path("generated", name), entry.k or params.k
     start = time.monotonic()
-    rows = load_manifest(Path("data", entry.dataset))
-    rows = rows[rows["split"] == entry.split]
+    manifest = load_manifest(Path("data", entry.dataset))
+    rows = manifest[manifest["split"] == entry.split]
     images = open_images(Path("data", entry.dataset, "images"))
     masks = open_masks(Path("masks", entry.dataset))
     prompts = pd.read_parquet(Path("outfits", f"{entry.outfits}.parquet")).set_index("clothes")["prompt"].to_dict()
@@ -48,6 +49,11 @@ def main(name: str) -> None:
         read_sources(rows["image_id"], images, masks),
         find_skipped(rows["image_id"], masks) if kind.within_masks else {},
     )
+    if kind.shows:
+        worn = manifest[manifest["split"] == "train"]
+        ids = worn["image_id"]
+        sources, unusable = read_sources(ids, images, masks), find_skipped(ids, masks)
+        plan = choose_garments(plan, worn, sources, unusable, params.seed, entry.dataset)
     build, paints = kind.choose(params, entry)
     identity = {"kind": entry.kind, "dataset": entry.dataset, "outfits": entry.outfits, "seed": params.seed} | paints
     counts = generate_set(folder, plan, build, partial(read_pixels, images, masks), identity, params.inpaint.block)

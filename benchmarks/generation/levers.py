@@ -29,7 +29,7 @@ LEVERS = {
 def levers(scale: float) -> dict:
     """Settings that save time and change the picture, each alone: speed, how far pictures move, prompts read back."""
     params, work = shipped(scale, IMAGES)
-    settings = params.inpaint.model_dump(exclude={"block"})
+    settings = params.inpaint.model_dump(exclude={"block", "adapter"})
     work = work.first(max(4, len(work.rows) // 2))
     judge = load_describer(str(ROOT / params.models.describers[params.models.judge]))
     expanders = {

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from hashlib import blake2b
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,12 +20,14 @@ from PIL import Image
 
 from dlcr.inpainting.canvas import Canvas, Text, join_canvases, join_texts
 from dlcr.inpainting.discriminator import discriminator_guidance, load_discriminator
-from dlcr.inpainting.families import find_family
+from dlcr.inpainting.families import find_family, require_show
 from dlcr.inpainting.family import Family, Loaded
 from dlcr.inpainting.lora import fuse_lora
 from dlcr.runtime.memory import Batch
 
 T = TypeVar("T")
+KEPT = 256
+"""Pictures of clothes of which it is kept what the model sees."""
 
 
 class Expander:
@@ -37,8 +40,9 @@ class Expander:
     the picture: see `diffusion.denoise`. discriminator: folder of a trained one that guides every sample (Sec. 12) with
     this weight, at timesteps t with times[0] < t <= times[1]. lora: a file that `lora.fuse_lora` adds to the weights,
     as for the solvers of few steps. prior: a second model that makes of a prompt what conditions the first, where the
-    family has one. family: the model's, where it is known already. Raises ValueError for settings that the family does
-    not know, before anything is loaded.
+    family has one. adapter: an IP-Adapter (`adapter.adapter_files`), which shows models with a U-Net pictures of
+    clothes, with the weight adapter_scale beside the text. family: the model's, where it is known already. Raises
+    ValueError for settings that the family does not know, before anything is loaded.
     """
 
     def __init__(
@@ -59,6 +63,8 @@ class Expander:
         times: tuple[int, int] = (200, 1000),
         lora: str | None = None,
         prior: str | None = None,
+        adapter: str | None = None,
+        adapter_scale: float = 1.0,
         family: Family | None = None,
     ) -> None:
         self.model, self.family = model, family or find_family(model)
@@ -70,10 +76,12 @@ class Expander:
                 f"0 <= guidance_share <= 1, got steps {steps}, batch {batch}, guidance {guidance}, "
                 f"reuse_every {reuse_every}, strength {strength}, guidance_share {guidance_share}"
             )
+        if adapter is None and adapter_scale != 1:
+            raise ValueError(f"adapter_scale {adapter_scale:g}: there is no adapter that it could weigh")
         optional = {"guidance_share": guidance_share, "reuse_every": reuse_every}
         asked = {"guidance": guidance, "solver": solver, "discriminator": discriminator, "lora": lora}
         second = {} if prior is None else {"prior": prior}
-        self.family.check(model, asked | optional | second)
+        self.family.check(model, asked | optional | second | {"adapter": adapter})
         self._sampler = {"steps": steps, "guidance": guidance}
         self._sampler |= {name: value for name, value in optional.items() if name in self.family.knows}
         if len(self.family.solvers) > 1:
@@ -88,6 +96,10 @@ class Expander:
             raise ValueError(f"size {size[0]}x{size[1]}: {model} needs multiples of {cell}")
         self.size, self.batch = size, batch
         self._fitting = Batch(batch)
+        if self.family.show and (adapter or not self.family.adapter):
+            self.loaded = self.family.show(self.loaded, size, adapter, adapter_scale)
+        self._adapter = adapter
+        self._shown: dict[bytes, Text] = {}
         if discriminator is not None:
             loaded = load_discriminator(discriminator, self.pipeline)
             self._sampler["correction"] = partial(discriminator_guidance, loaded, weight=weight, times=times)
@@ -99,18 +111,29 @@ class Expander:
         return self.loaded.parts
 
     def expand(
-        self, images: Sequence[np.ndarray], masks: Sequence[np.ndarray], prompts: Sequence[str], seeds: Sequence[int]
+        self,
+        images: Sequence[np.ndarray],
+        masks: Sequence[np.ndarray],
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        garments: Sequence[np.ndarray | None] | None = None,
     ) -> list[np.ndarray]:
         """Dress image i in prompt i with noise of seed i; repeat an image for several variants of it.
 
         images: uint8 [H, W, 3] RGB of any sizes; masks: bool [H, W], True = to be inpainted, not empty; prompts like
-        "Gray shirt| Blue jeans| Black shoes". Returns uint8 [H, W, 3] arrays. An element's result depends on nothing
-        but its own image, mask, prompt and seed (up to the last bits of the networks' arithmetic). Raises ValueError
-        naming the position of an argument that does not fit.
+        "Gray shirt| Blue jeans| Black shoes"; garments: pictures of clothes to dress in, uint8 [H, W, 3] as
+        `garments.garment_picture` makes them, beside the prompts or, where these are "", in their place; None where
+        nothing is shown. Returns uint8 [H, W, 3] arrays. An element's result depends on nothing but its own image,
+        mask, prompt, seed and garment (up to the last bits of the networks' arithmetic). Raises ValueError naming the
+        position of an argument that does not fit, and for garments with a model that can't be shown any.
         """
         self._check(images, prompts, seeds, masks)
+        if garments is not None:
+            self._check_garments(garments, len(images))
         canvas = self.prepare(images, masks)
-        return self.paint(canvas, range(len(images)), images, masks, prompts, seeds, lambda _, variant: variant)
+        return self.paint(
+            canvas, range(len(images)), images, masks, prompts, seeds, lambda _, variant: variant, garments
+        )
 
     def restyle(self, images: Sequence[np.ndarray], prompts: Sequence[str], seeds: Sequence[int]) -> list[np.ndarray]:
         """*Standard diffusion* (Table A1): image to image without a mask, from the image with `strength` noise."""
@@ -140,11 +163,14 @@ class Expander:
         prompts: Sequence[str],
         seeds: Sequence[int],
         finish: Callable[[int, np.ndarray], T],
+        garments: Sequence[np.ndarray | None] | None = None,
     ) -> list[T]:
         """One variant of each of these rows of a canvas, put into the images and masks of the same places.
 
         `finish(place, variant)` makes of each what is returned, in a thread beside the denoising of the next batch.
         """
+
+        dressed = {place: picture for place, picture in enumerate(garments or []) if picture is not None}
 
         def put(place: int, new: np.ndarray) -> T:
             old = images[place]
@@ -157,10 +183,25 @@ class Expander:
                 texts = [self._text(prompts[place]) for place in places]
                 part = canvas.rows([rows[place] for place in places])
                 noise = [seeds[place] for place in places]
-                latents = sample(self.loaded, part, texts, self._text(""), noise, **self._sampler)
+                seen = [self._look(dressed[place]) for place in places if place in dressed]
+                shown = {"shown": join_texts(seen)} if seen else {}
+                latents = sample(self.loaded, part, texts, self._text(""), noise, **self._sampler, **shown)
                 return [pool.submit(put, *pair) for pair in zip(places, self.loaded.decode(latents), strict=True)]
 
-            return [future.result() for future in self._fitting.run(denoise, range(len(rows)))]
+            told = [place for place in range(len(rows)) if place not in dressed]
+            futures: dict[int, Future[T]] = {}
+            for part in (told, list(dressed)):  # apart, as what is shown nothing takes another pass
+                futures |= zip(part, self._fitting.run(denoise, part), strict=True)
+            return [futures[place].result() for place in range(len(rows))]
+
+    def _look(self, picture: np.ndarray) -> Text:
+        """What the model sees of a picture; the last ones are kept, as many samples are shown the same."""
+        key = blake2b(f"{picture.shape}".encode() + picture.tobytes()).digest()
+        found = self._shown.pop(key, None)
+        self._shown[key] = self.loaded.look(picture) if found is None else found
+        if len(self._shown) > KEPT:
+            del self._shown[next(iter(self._shown))]
+        return self._shown[key]
 
     def _text(self, prompt: str) -> Text:
         if prompt not in self._texts:
@@ -178,14 +219,26 @@ class Expander:
         if len(set(lengths)) != 1 or not lengths[0]:
             raise ValueError(f"expected equally many images, prompts, seeds (and masks), at least 1, got {lengths}")
         for number, image in enumerate(images):
-            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-                raise ValueError(f"image {number}: expected uint8 [H, W, 3], got {image.dtype} {list(image.shape)}")
+            _check_picture("image", number, image)
         for number, mask in enumerate(masks or []):
             if mask.dtype != bool or mask.shape != images[number].shape[:2]:
                 expected = list(images[number].shape[:2])
                 raise ValueError(f"mask {number}: expected bool {expected}, got {mask.dtype} {list(mask.shape)}")
             if not mask.any():
                 raise ValueError(f"mask {number} is empty: there is nothing to inpaint")
+
+    def _check_garments(self, garments: Sequence[np.ndarray | None], count: int) -> None:
+        require_show(self.model, self.family, self._adapter)
+        if len(garments) != count:
+            raise ValueError(f"expected as many garments as images, {count}, got {len(garments)}")
+        for number, picture in enumerate(garments):
+            if picture is not None:
+                _check_picture("garment", number, picture)
+
+
+def _check_picture(name: str, number: int, picture: np.ndarray) -> None:
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
+        raise ValueError(f"{name} {number}: expected uint8 [H, W, 3], got {picture.dtype} {list(picture.shape)}")
 
 
 def sample(

@@ -28,6 +28,7 @@ DEFAULTS: Mapping[str, Any] = {
     "discriminator": None,
     "lora": None,
     "prior": None,
+    "adapter": None,
 }
 """The settings that not every family knows, and the values at which they ask nothing of it."""
 
@@ -43,6 +44,8 @@ class Loaded:
     sample     a canvas of N rows, N texts (`canvas.join_texts`), the text of "", N seeds and the sampler's settings to
                latents float32 [N, C, h, w]
     decode     latents to uint8 [N, H, W, 3]
+    look       a picture of clothes, uint8 [S, S, 3], to what `sample` takes of N of them (`canvas.join_texts`) as
+               `shown`, made alone; None where a model can't be shown any, or not yet (`Family.show`)
     """
 
     parts: Any
@@ -51,6 +54,7 @@ class Loaded:
     prepare: Callable[[np.ndarray, np.ndarray | None], Canvas]
     sample: Callable[..., Tensor]
     decode: Callable[[Tensor], np.ndarray]
+    look: Callable[[np.ndarray], Text] | None = None
 
 
 def bind(parts: Any, cell: int, *functions: Callable[..., Any]) -> Loaded:
@@ -74,6 +78,9 @@ class Family:
     load       a folder or `owner/name@revision` and a type's name (float32, bfloat16, float16), and `prior` where it is
                known, to a `Loaded`, on the GPU if there is one; safetensors only
     refuse     raises ValueError in one line for a model or settings of it that its index already shows to be of no use
+    show       a `Loaded`, the (height, width) it works at, an adapter and its scale to a `Loaded` that can be shown
+               clothes; None where the family has no way
+    adapter    the file of a repository of IP-Adapters that fits the family; "" where it needs none
     """
 
     kind: Kind
@@ -83,6 +90,8 @@ class Family:
     knows: tuple[str, ...]
     load: Callable[..., Loaded]
     refuse: Callable[[str, Mapping[str, Any]], None] = refuse_nothing
+    show: Callable[[Loaded, tuple[int, int], str | None, float], Loaded] | None = None
+    adapter: str = ""
 
     def check(self, model: str, settings: Mapping[str, Any]) -> None:
         """Raises ValueError in one line for a setting that this family has not; it says which ones there are."""

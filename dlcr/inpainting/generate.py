@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from dlcr.data import GENERATED_SCHEMA, fingerprint, read_table, write_shard
 from dlcr.data.shards import MEASURES, checksum
 from dlcr.inpainting.assign import assign_outfits
+from dlcr.inpainting.garments import GARMENT, GARMENTS
 from dlcr.inpainting.painters import Chunk, Painter, Sample
 from dlcr.runtime.resume import make_files
 from dlcr.runtime.store import Store, key_of
@@ -73,6 +74,7 @@ def generate_set(
 ) -> Counts:
     """Write the files of a plan into `folder`, and remove its other *.arrow files.
 
+    plan: as from `plan_set`, for sets of shown clothes as from `garments.choose_garments`.
     build: makes what paints, once in each process that works (`runtime.executor`) and only if something is to be made;
     picklable where there are several. identity: plain JSON data that says what paints (model weights, settings), the
     same for every K; kept in each file under "set". block: images in one file.
@@ -118,14 +120,16 @@ def _same(identity: dict, path: Path, rows: pd.DataFrame) -> bool:
 
 
 def _made_by(identity: dict, rows: pd.DataFrame) -> dict:
-    """A file's fingerprint: what paints the set, and one hash of all that this file is made from."""
-    return {"set": identity, "inputs": key_of(rows.to_numpy().tolist())}
+    """A file's fingerprint: what paints the set, one hash of all that this file is made from, and what was shown."""
+    shown = {GARMENTS: rows[GARMENT].tolist()} if GARMENT in rows else {}
+    return {"set": identity, "inputs": key_of(rows.to_numpy().tolist())} | shown
 
 
 def _chunk(read: Read, rows: pd.DataFrame) -> Chunk:
     """What there is to paint for a file."""
     rows = rows[rows["skipped"] == ""]
     pixels = [read(image_id) for image_id in rows["image_id"]]
+    shown = [(image_id, *read(image_id)) for image_id in rows[GARMENT]] if GARMENT in rows else None
     return Chunk(
         image_ids=rows["image_id"].tolist(),
         clothes=rows["target_clothes"].tolist(),
@@ -133,6 +137,7 @@ def _chunk(read: Read, rows: pd.DataFrame) -> Chunk:
         seeds=rows["seed"].tolist(),
         images=[image for image, _ in pixels],
         masks=[mask for _, mask in pixels],
+        garments=shown,
     )
 
 

@@ -19,9 +19,10 @@ class Kind:
     says what paints (model weights, settings), the same for every K. The function, or that of its partial, stands in
     the kind's own module: from there the store finds the code that paints (`dlcr.runtime.code`). It is picklable.
     `within_masks`: images without a usable mask are skipped. `guidable`: paints by diffusion, which a discriminator can
-    guide, in the type `inpaint.dtype`.
+    guide, in the type `inpaint.dtype`. `shows`: paints from pictures of the outfits (`dlcr.inpainting.garments`).
     """
 
     choose: Callable[[Params, GeneratedSet], tuple[Callable[[], Painter], dict]]
     within_masks: bool = False
     guidable: bool = False
+    shows: bool = False

@@ -23,6 +23,8 @@ from dlcr.inpainting.quality import measure
 class Chunk:
     """One variant of n images: for each its image_id, the outfit's clothes ID and text, the seed, and encoded pixels.
 
+    garments: for kinds that show clothes, of each the image_id of a picture of them, the encoded image and its mask.
+
     Kinds that paint without the masks are measured within them all the same. All chunks of a block of images have the
     same image_ids and pixels.
     """
@@ -33,6 +35,7 @@ class Chunk:
     seeds: list[int]
     images: list[bytes]
     masks: list[bytes]
+    garments: list[tuple[str, bytes, bytes]] | None = None
 
 
 @dataclass(frozen=True)
@@ -84,11 +87,16 @@ def decode_block(chunk: Chunk) -> Block:
         except ValueError as error:
             unreadable[image_id] = f"unreadable image: {error}"
             continue
-        masks[image_id] = decode_grey(mask, f"mask of {image_id}") >= 128
-        size, expected = masks[image_id].shape, images[image_id].shape[:2]
-        if size != expected:
-            raise ValueError(f"the mask of {image_id!r} is {list(size)}, its image {list(expected)}")
+        masks[image_id] = decode_mask(mask, image_id, images[image_id])
     return Block(images, masks, unreadable)
+
+
+def decode_mask(mask: bytes, image_id: str, image: np.ndarray) -> np.ndarray:
+    """The mask bool [H, W] of an image uint8 [H, W, 3]; raises ValueError naming one of another size."""
+    found = decode_grey(mask, f"mask of {image_id}") >= 128
+    if found.shape != image.shape[:2]:
+        raise ValueError(f"the mask of {image_id!r} is {list(found.shape)}, its image {list(image.shape[:2])}")
+    return found
 
 
 def make_sample(image: np.ndarray, variant: np.ndarray, mask: np.ndarray) -> Sample:

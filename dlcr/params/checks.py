@@ -77,6 +77,9 @@ def _broken_references(params: Params) -> list[str]:
                 f"{_key(params, 'generated', name)}: kind {item.kind} has no sampler for a discriminator to guide"
             )
     for name, item in items["generated"].items():
+        if "garment" in item.model_fields_set and not find_entry("dlcr.inpainting.kinds", item.kind, "kind").KIND.shows:
+            problems.append(f"{_key(params, 'generated', name)}.garment: kind {item.kind} shows no clothes")
+    for name, item in items["generated"].items():
         if item.times[0] >= item.times[1]:
             key = _key(params, "generated", name)
             problems.append(f"{key}.times: expected two rising timesteps, found {list(item.times)}")

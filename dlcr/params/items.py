@@ -47,11 +47,19 @@ class Outfits(Section):
     source: Literal["vlm+llm", "vlm", "random"]
 
 
+class Garment(Section):
+    """How a set of kind garment is made: `text`, by the outfits' texts too; `scale`, the weight of its IP-Adapter."""
+
+    text: bool = False
+    scale: Annotated[float, Field(ge=0)] = 1.0
+
+
 class GeneratedSet(Section):
     """K variants of every training image, or of every query for prediction refinement (Sec. 3.2.2): `split`.
 
     Kinds: `inpainting` fills the masks; `standard` is image to image without a mask, with `strength`; `colour`
-    recolours the masked clothes; `oracle` renders the truth (MiniCC). `discriminator` guides the sampler with `weight`
+    recolours the masked clothes; `garment` fills the masks from a picture of the outfit, as `garment` says; `oracle`
+    renders the truth (MiniCC). `discriminator` guides the sampler with `weight`
     at timesteps t with times[0] < t <= times[1] (Sec. 12), or is none. `k` replaces the profile's, `steps` and
     `size` those of section inpaint.
     """
@@ -60,6 +68,7 @@ class GeneratedSet(Section):
     outfits: Name
     kind: Annotated[str, AfterValidator(one_of("dlcr.inpainting.kinds"))]
     strength: Annotated[float, Field(gt=0, le=1)] = 1.0
+    garment: Garment = Garment()
     discriminator: Name
     weight: Annotated[float, Field(ge=0)] = 1.0
     times: tuple[Annotated[int, Field(ge=0)], Positive] = (200, 1000)

@@ -14,10 +14,11 @@ KINDS = entry_names("dlcr.inpainting.kinds")
 
 
 def test_the_kinds_there_are() -> None:
-    assert KINDS == ["colour", "inpainting", "oracle", "standard"]
-    assert [name for name in KINDS if find_kind(name).within_masks] == ["colour", "inpainting"]
-    assert [name for name in KINDS if find_kind(name).guidable] == ["inpainting", "standard"]
-    with pytest.raises(ValueError, match="no kind of generated set 'sketch', expected one of colour, inpainting"):
+    assert KINDS == ["colour", "garment", "inpainting", "oracle", "standard"]
+    assert [name for name in KINDS if find_kind(name).within_masks] == ["colour", "garment", "inpainting"]
+    assert [name for name in KINDS if find_kind(name).guidable] == ["garment", "inpainting", "standard"]
+    assert [name for name in KINDS if find_kind(name).shows] == ["garment"]
+    with pytest.raises(ValueError, match="no kind of generated set 'sketch', expected one of colour, garment, inpaint"):
         find_kind("sketch")
 
 
@@ -28,6 +29,8 @@ def test_a_painter_is_built_in_the_module_of_its_kind(
     """... where the store looks for the code: what only diffusion uses remakes no set of another kind."""
     monkeypatch.chdir(repository)
     params = load_params(repository / "profiles" / "smoke.yaml")
+    inpaint = params.inpaint.model_copy(update={"adapter": f"owner/adapter@{'0' * 40}"})
+    params = params.model_copy(update={"inpaint": inpaint})
     entry = params.generated["inpainting"].model_copy(update={"kind": name})
     build, _ = find_kind(name).choose(params, entry)
     module = (build.func if isinstance(build, partial) else build).__module__

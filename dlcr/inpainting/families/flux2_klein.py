@@ -1,5 +1,7 @@
 """FLUX.2 klein: few steps; the model sees the whole image as a reference, latents outside the mask are kept.
 
+A picture of clothes is a second reference.
+
 After diffusers' `Flux2KleinInpaintPipeline`, which takes the weights of `Flux2KleinPipeline` as they are. Distilled
 models (`is_distilled` in their index) have no guidance, their `base` ones do.
 """
@@ -7,21 +9,24 @@ models (`is_distilled` in their index) have no guidance, their `base` ones do.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from dlcr.inpainting.canvas import Canvas, to_images
+from dlcr.inpainting.canvas import Canvas, to_images, to_tensors
 from dlcr.inpainting.families import _flow as flow
 from dlcr.inpainting.family import Family, Loaded, bind
 from dlcr.runtime.weights import read_index
 
 TEXT_LENGTH, TEXT_LAYERS = 512, (9, 18, 27)
-REFERENCE = 10
-"""Where the image stands on the axis of time, on which the latents are at 0."""
+REFERENCE, GARMENT = 10, 20
+"""Where the image and a picture of clothes stand on the axis of time, on which the latents are at 0."""
 KIND = flow.make_kind(
     "FLUX.2 klein",
     {
@@ -77,6 +82,19 @@ def prepare(parts: flow.Parts, images: np.ndarray, masks: np.ndarray | None) -> 
     return flow.blended(parts, encode, images, masks, 2 * flow.cell(parts), mode="bilinear")
 
 
+def show(loaded: Loaded, size: tuple[int, int], adapter: None, scale: float) -> Loaded:
+    """As `Family.show`, without an adapter; the picture has the shorter side of the images."""
+    return replace(loaded, look=partial(look, loaded.parts, min(size)))
+
+
+@torch.no_grad()
+def look(parts: flow.Parts, side: int, picture: np.ndarray) -> tuple[Tensor]:
+    """A picture uint8 [S, S, 3] to latents [4C, s, s], resized to this side first."""
+    small = np.array(Image.fromarray(picture).resize((side, side), Image.Resampling.LANCZOS))
+    pixels, _ = to_tensors(small[None], None, 2 * flow.cell(parts), parts.device)
+    return (encode(parts, pixels)[0],)
+
+
 @torch.no_grad()
 def sample(
     parts: flow.Parts,
@@ -86,19 +104,22 @@ def sample(
     seeds: Sequence[int],
     *,
     steps: int,
+    shown: tuple[Tensor] | None = None,
     **settings: Any,
 ) -> Tensor:
-    """As `Loaded.sample`; texts: [N, L, D], as `embed` makes them."""
+    """As `Loaded.sample`; texts: [N, L, D], as `embed` makes them; shown: latents [N, 4C, s, s], as `look` does."""
     doubled = flow.double(texts, empty)
     shape = canvas.start.shape[1:]
     length, height, width = texts[0].shape[1], *shape[1:]
     words = places(0, 1, 1, length).to(parts.device)
-    cells = torch.cat([places(time, height, width, 1) for time in (0, REFERENCE)]).to(parts.device)
-    reference = canvas.start.flatten(2).transpose(1, 2)
+    seen = {REFERENCE: canvas.start} | ({} if shown is None else {GARMENT: shown[0]})
+    cells = {0: canvas.start} | seen
+    cells = torch.cat([places(time, *grid.shape[2:], 1) for time, grid in cells.items()]).to(parts.device)
+    reference = torch.cat([grid.flatten(2).transpose(1, 2) for grid in seen.values()], 1)
 
     def predict(latents: Tensor, time: Tensor, guided: bool) -> Tensor:
-        ((text,), shown) = (doubled, torch.cat([reference, reference])) if guided else (texts, reference)
-        tokens = torch.cat([latents.flatten(2).transpose(1, 2), shown], 1)
+        ((text,), known) = (doubled, torch.cat([reference, reference])) if guided else (texts, reference)
+        tokens = torch.cat([latents.flatten(2).transpose(1, 2), known], 1)
         predicted = parts.transformer(
             hidden_states=tokens.to(parts.dtype),
             timestep=(time / 1000).expand(len(latents)),
@@ -145,4 +166,5 @@ FAMILY = Family(
     knows=("guidance_share", "restyle"),
     load=load,
     refuse=refuse,
+    show=show,
 )

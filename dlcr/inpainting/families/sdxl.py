@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from dlcr.inpainting import diffusion
+from dlcr.inpainting import adapter, diffusion
 from dlcr.inpainting.family import Family, Loaded, bind
 from dlcr.runtime.weights import PIPELINE, UNUSED, Kind, read_index
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from dlcr.inpainting.canvas import Canvas
 
+ADAPTER = "sdxl_models/ip-adapter_sdxl.safetensors"
 TOKENIZERS = PIPELINE.classes["tokenizer"]
 KIND = Kind(
     PIPELINE.index,
@@ -113,7 +115,9 @@ FAMILY = Family(
     solvers=diffusion.SOLVERS,
     steps=50,
     guidance=7.5,
-    knows=("guidance_share", "reuse_every", "restyle", "discriminator", "lora"),
+    knows=("guidance_share", "reuse_every", "restyle", "discriminator", "lora", "adapter"),
     load=load,
     refuse=refuse,
+    show=partial(adapter.show, file=ADAPTER),
+    adapter=ADAPTER,
 )

@@ -1,8 +1,12 @@
 """Stable Diffusion 1.x and 2.x with nine input channels: the family of the paper, and of the mini inpainter."""
 
-from dlcr.inpainting import diffusion
+from functools import partial
+
+from dlcr.inpainting import adapter, diffusion
 from dlcr.inpainting.family import Family, Loaded, bind
 from dlcr.runtime.weights import PIPELINE
+
+ADAPTER = "models/ip-adapter_sd15.safetensors"
 
 
 def load(model: str, dtype: str) -> Loaded:
@@ -17,7 +21,9 @@ FAMILY = Family(
     solvers=diffusion.SOLVERS,
     steps=50,
     guidance=7.5,
-    knows=("guidance_share", "reuse_every", "restyle", "discriminator", "lora"),
+    knows=("guidance_share", "reuse_every", "restyle", "discriminator", "lora", "adapter"),
     load=load,
     refuse=diffusion.refuse,
+    show=partial(adapter.show, file=ADAPTER),
+    adapter=ADAPTER,
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dlcr.inpainting.families import find_family
+from dlcr.inpainting.garments import decode_garment
 from dlcr.inpainting.painters import Block, Chunk, Painter, Sample, all_samples, decode_block, make_sample
 from dlcr.runtime.networks import model_fingerprint
 
@@ -22,7 +23,7 @@ def sampler_settings(params: Params, entry: GeneratedSet, **own: object) -> tupl
     The model's family is among the former, so that its code enters the set's keys. Raises ValueError for settings that
     the family does not know, and what `find_family` raises.
     """
-    settings = params.inpaint.model_dump(exclude={"block"}, exclude_none=True)
+    settings = params.inpaint.model_dump(exclude={"block", "adapter"}, exclude_none=True)
     settings |= {key: value for key, value in (("steps", entry.steps), ("size", entry.size)) if value} | own
     identity = {"model": model_fingerprint(params.models.inpainter)} | settings | {"size": list(settings["size"])}
     if entry.discriminator != "none":
@@ -36,10 +37,11 @@ def sampler_settings(params: Params, entry: GeneratedSet, **own: object) -> tupl
     return settings | {"family": family}, identity
 
 
-def diffusion_painter(model: str, settings: dict, masked: bool) -> Painter:
+def diffusion_painter(model: str, settings: dict, masked: bool, told: bool = True) -> Painter:
     """Fills the masks, or paints image to image without them.
 
-    settings: keyword arguments of `Expander`. The images and masks of a block are encoded once for its variants.
+    settings: keyword arguments of `Expander`. told: by the outfits' texts, besides what a chunk shows of them. The
+    images and masks of a block are encoded once for its variants.
     """
     from dlcr.inpainting.expander import Expander  # with diffusers: seconds
 
@@ -65,9 +67,10 @@ def diffusion_painter(model: str, settings: dict, masked: bool) -> Painter:
             range(len(places)),
             pictures,
             masks if masked else None,
-            [chunk.prompts[place] for place in places],
+            [chunk.prompts[place] if told else "" for place in places],
             [chunk.seeds[place] for place in places],
             finish,
+            None if chunk.garments is None else [decode_garment(*chunk.garments[place]) for place in places],
         )
         return all_samples(block, chunk, dict(zip(places, made, strict=True)))
 
