@@ -26,6 +26,7 @@ from dlcr.data.manifest import load_manifest
 from dlcr.data.readers import find_reader
 from dlcr.faces.finder import INSIGHTFACE
 from dlcr.faces.insight import pack_folder
+from dlcr.inpainting.adapter_files import adapter_files
 from dlcr.inpainting.families import find_family
 from dlcr.inpainting.kinds import find_kind
 from dlcr.params import Dataset, Params, moving_revision, weight_names
@@ -223,6 +224,8 @@ def check_weights(params: Params, engine: str) -> Iterator[Finding]:
     for name, those in keys.items():
         if "models.inpainter" in those:
             problem, advice = _missing_inpainter(name, engine)
+        elif "inpaint.adapter" in those:
+            problem, advice = _missing_adapter(name, params.models.inpainter, engine)
         else:
             problem, advice = _missing(name, _prior_kind() if "inpaint.prior" in those else NETWORK, engine)
         subject = f"weights of {those[0]}" + (f" and {len(those) - 1} more" if len(those) > 1 else "")
@@ -246,6 +249,24 @@ def _missing_inpainter(name: str, engine: str) -> tuple[str, str]:
         return _missing(name, PIPELINE, engine)
     except ValueError as error:
         return str(error), OTHER_MODEL
+
+
+def _missing_adapter(name: str, inpainter: str, engine: str) -> tuple[str, str]:
+    """As `_missing`; which files of an IP-Adapter are needed says the inpainter's family."""
+    try:
+        family = find_family(inpainter, download=False)
+        family.check(inpainter, {"adapter": name, "guidance": family.guidance})
+        files = adapter_files(name, family.adapter)
+    except (FileNotFoundError, ValueError) as error:
+        return str(error), OTHER_MODEL
+    for file in files:
+        if not HUB_FILE.fullmatch(file) and not Path(file).is_file():
+            return f"{file}: no such file", OTHER_MODEL
+        problem, advice = _missing(file, NETWORK, engine)
+        if problem:
+            rest = (HUB_FILE.fullmatch(other)["path"] for other in files if other != file)
+            return problem, " ".join([advice, *rest])
+    return "", ""
 
 
 def _missing(name: str, kind: Kind, engine: str) -> tuple[str, str]:

@@ -325,6 +325,33 @@ def test_local_weights_that_are_missing(root: Path) -> None:
     assert doctor._missing("parser.onnx", NETWORK, "none") == ("", "")
 
 
+def test_an_adapter_has_the_files_that_the_inpainters_family_needs(root: Path, repository: Path) -> None:
+    params = profile(repository, "minicc")
+    inpainter = root / "inpainter"
+    inpainter.mkdir()
+    (inpainter / "model_index.json").write_text('{"_class_name": "StableDiffusionXLInpaintPipeline"}')
+
+    def found(adapter: str) -> tuple[str, str]:
+        inpaint = params.inpaint.model_copy(update={"adapter": adapter})
+        models = params.models.model_copy(update={"inpainter": "inpainter"})
+        changed = params.model_copy(update={"inpaint": inpaint, "models": models})
+        (finding,) = (one for one in doctor.check_weights(changed, "none") if "inpaint.adapter" in one.subject)
+        return finding.found, finding.advice
+
+    file, encoder = "sdxl_models/ip-adapter_sdxl.safetensors", "sdxl_models/image_encoder"
+    needed = [file, f"{encoder}/config.json", f"{encoder}/model.safetensors"]
+    adapter = "owner/adapter@main"
+    problem, advice = found(adapter)
+    assert problem == f"{adapter}:{file}: not in the cache"
+    assert advice == f"hf download owner/adapter --revision main {' '.join(needed)}"
+    in_the_cache(root, "owner/adapter", *needed)
+    assert found(adapter) == (f"{adapter}: what that names can change", "dlcr models pin")
+    (root / "adapter").mkdir()
+    assert found("adapter")[0] == f"adapter/{file}: no such file"
+    (inpainter / "model_index.json").write_text('{"_class_name": "FluxFillPipeline"}')
+    assert "FLUX.1 Fill takes no adapter; of such settings it knows" in found(adapter)[0]
+
+
 def test_a_pack_of_faces(root: Path) -> None:
     problem, _ = doctor._missing("insightface:buffalo_l", NETWORK, "none")
     folder = root.parent / "home" / ".insightface" / "models" / "buffalo_l"

@@ -45,9 +45,9 @@ def build(root: Path, params: Params, timings: pd.DataFrame) -> dict[str, bytes]
     Pictures that may not be passed on are left out (`sheets.private_item`).
     """
     report = params.report
-    results, survey = load_results(root, params), load_survey(root)
+    results, survey, scores = load_results(root, params), load_survey(root), load_scores(root)
     committed = came_with_repository(results)
-    found = make_tables(params, results, timings, survey)
+    found = make_tables(params, results, timings, survey, scores)
     rows = {key: results[row.evaluation] for key, row in report.tables.get("a1", {}).items()}
     shares = {row["measure"]: row for row in found["oracle"].numbers.dropna(subset="evaluation").to_dict("records")}
     histories, plan = load_histories(params, results), figures.schedule_table(params, survey)
@@ -62,7 +62,7 @@ def build(root: Path, params: Params, timings: pd.DataFrame) -> dict[str, bytes]
         claims=verdicts,
         provenance=origins,
         shares=shares,
-        stages=load_scores(root),
+        stages=scores,
         counts=retrieval_counts(rows.get("1"), rows.get("6")),
         browsers=browser.gather(root, params, results),
         committed=committed,

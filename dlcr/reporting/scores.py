@@ -21,6 +21,7 @@ from dlcr.runtime.seeds import seed_of
 PARTS = {"upper": 4, "lower": 5, "footwear": 6}
 """Body parts in the order of an outfit text, and their values in the truth's label maps."""
 ALIGNMENT_SAMPLE = 500
+NEAR_VARIANTS = 2
 VISIBLE_PIXELS = 12
 """A body part counts for prompt alignment from this many of its pixels inside the mask."""
 
@@ -31,21 +32,69 @@ def stage_scores(root: Path, params: Params) -> dict[str, dict]:
     if not (root / "data" / dataset / "truth").is_dir():
         return {}
     manifest, outfits = load_manifest(root / "data" / dataset), params.generated[generated].outfits
+    judge = params.models.describers[params.models.judge], params.describe.model_dump(), params.seed
     return {
         "masks": mask_scores(root, dataset, manifest),
         **prompt_scores(root, dataset, params.outfits[outfits].descriptions, outfits),
         "variants": variant_scores(root, dataset, generated),
-        "prompt_alignment": prompt_alignment(
-            root,
-            dataset,
-            generated,
-            params.models.describers[params.models.judge],
-            params.describe.model_dump(),
-            params.seed,
-            oracle_of(root, params, generated),
-        ),
+        "prompt_alignment": prompt_alignment(root, dataset, generated, *judge, oracle_of(root, params, generated)),
+        "sets": {name: set_scores(root, params, name, *judge) for name in _compared_sets(root, params)},
         "discriminators": _discriminator_scores(root, params),
     }
+
+
+def _compared_sets(root: Path, params: Params) -> list[str]:
+    """The sets of the report's dataset whose truth an oracle set shows."""
+    return [
+        name
+        for name, item in params.generated.items()
+        if item.dataset == params.report.dataset
+        and (root / "generated" / name).is_dir()
+        and oracle_of(root, params, name) is not None
+    ]
+
+
+def set_scores(root: Path, params: Params, generated: str, model: str, settings: dict, seed: int) -> dict[str, float]:
+    """How a set's pictures look: `words` of `prompt_alignment`, and its `truth_nearness`.
+
+    Of an oracle set the words are those of its `bound`, within the masks as in the other sets. {} for an empty set.
+    """
+    if not (open_generated(root / "generated" / generated).table(["skipped"])["skipped"] == "").any():
+        return {}
+    oracle, dataset = oracle_of(root, params, generated), params.generated[generated].dataset
+    itself = params.generated[generated].kind == "oracle"
+    found = prompt_alignment(root, dataset, generated, model, settings, seed, oracle if itself else None)
+    words = (found["bound"] if itself else found)["words"]
+    return {"words": words} | truth_nearness(root, dataset, generated, oracle)
+
+
+def truth_nearness(root: Path, dataset: str, generated: str, oracle: str) -> dict[str, float]:
+    """How near a set's variants come to those of an oracle set within the clothes masks; outside they are alike.
+
+    `difference`: mean absolute, over pixels and RGB, in levels of 255; `similarity`: SSIM (Wang et al., IEEE TIP 2004;
+    windows of 7 pixels). Both are means over the first NEAR_VARIANTS variants of every image; NaN where there are none.
+    """
+    import torch
+    from kornia.metrics import ssim
+
+    variants, truth = open_generated(root / "generated" / generated), open_generated(root / "generated" / oracle)
+    images, masks = open_images(root / "data" / dataset / "images"), open_masks(root / "masks" / dataset)
+    found, count = [], min(NEAR_VARIANTS, variants.variants, truth.variants)
+    for image_id in variants.image_ids:
+        mask, image = masks[image_id], images[image_id]
+        both = [(variants[image_id, number], truth[image_id, number]) for number in range(count)]
+        pairs = [(made, true) for made, true in both if made is not None and true is not None and mask.any()]
+        if not pairs:
+            continue
+        made, true = (
+            torch.from_numpy(np.where(mask[..., None], np.stack(side), image)).permute(0, 3, 1, 2).float() / 255
+            for side in zip(*pairs, strict=True)
+        )
+        inside = torch.from_numpy(mask)
+        alike = ssim(made, true, 7).mean(1)[:, inside].mean(1)
+        found += zip((255 * (made - true).abs().mean(1)[:, inside].mean(1)).tolist(), alike.tolist(), strict=True)
+    difference, similarity = np.mean(found, axis=0) if found else (np.nan, np.nan)
+    return {"difference": float(difference), "similarity": float(similarity)}
 
 
 def _discriminator_scores(root: Path, params: Params) -> dict[str, dict[str, float]]:

@@ -20,7 +20,8 @@ from dlcr.reporting.tables import make_tables
 
 ORDER = [
     *("t1", "t2", "t3", "t4", "a1", "oracle", "precision", "a3", "a4", "a5", "a6", "a8"),
-    *("ccfa-main", "ccfa", "guidance", "combinations", "settings", "cmc", "quality", "diversity", "claims", "wall"),
+    *("ccfa-main", "ccfa", "guidance", "garments", "combinations", "settings", "cmc", "quality", "diversity"),
+    *("claims", "wall"),
 ]
 MISSING = ("standard", "crowd-progressive", "k-5")
 NO_TIMINGS = pd.DataFrame(columns=["stage", "name"])

@@ -41,7 +41,11 @@ def check(params: Params) -> None:
 
 
 def make_tables(
-    params: Params, results: Results, timings: pd.DataFrame, survey: Mapping[str, dict]
+    params: Params,
+    results: Results,
+    timings: pd.DataFrame,
+    survey: Mapping[str, dict],
+    scores: Mapping[str, dict] | None = None,
 ) -> dict[str, Table]:
     """All tables by name, in the paper's order.
 
@@ -49,10 +53,10 @@ def make_tables(
         params: the active profile.
         results: by the places of all evaluations, NAME or NAME/ABLATION; None if not run.
         timings: as from `dlcr.runtime.timing.load_all`.
-        survey: as from `dlcr.reporting.survey`.
+        survey, scores: as from `dlcr.reporting.survey`, `load_survey` and `load_scores`.
 
     Raises ValueError naming the key of params.yaml or the file that does not fit.
     """
     check(params)
-    sources = Sources(params, results, timings, survey, comparer())
+    sources = Sources(params, results, timings, survey, comparer(), scores or {})
     return {name: make_table(spec, sources) for name, spec in specs().items()}

@@ -19,14 +19,15 @@ Results = Mapping[str, Result | None]
 
 @dataclass(frozen=True)
 class Sources:
-    """What the tables are made of: the profile, its evaluations by name, times, and what was made before training
-    (`dlcr.reporting.survey`)."""
+    """What the tables are made of: the profile, its evaluations by name, times, what was made before training
+    (`dlcr.reporting.survey`), and how it scores against the truth (`dlcr.reporting.scores`)."""
 
     params: Params
     results: Results
     timings: pd.DataFrame
     survey: Mapping[str, dict]
     compare: Compare
+    scores: Mapping[str, dict] = field(default_factory=dict)
 
     @property
     def mark(self) -> Mark:
