@@ -1,7 +1,8 @@
 """Stage pretrain: trains the mini models that come with the repository, on MiniCC's pretraining stream only.
 
     python -m stages.pretrain          # all of them
-    python -m stages.pretrain NAME     # backbone | parser | faces | describer | instructblip | summarizer | inpainter
+    python -m stages.pretrain NAME     # backbone | parser | faces | describer | instructblip | summarizer | inpainter |
+                                       # adapter
 
 The stage is frozen in dvc.yaml: run it by hand, then `dvc commit pretrain`. Scores go to models/mini/NAME/scores.json.
 """
@@ -25,6 +26,7 @@ MODULES = {
     "instructblip": "dlcr.pretrain.instructblip",
     "summarizer": "dlcr.pretrain.summarizer",
     "inpainter": "dlcr.pretrain.diffusion",
+    "adapter": "dlcr.pretrain.adapter",
 }
 
 app = typer.Typer(add_completion=False)

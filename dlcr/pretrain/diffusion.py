@@ -147,12 +147,12 @@ def _encoded(recipe: Recipe, vae: AutoencoderKL, work: Path) -> Encoded:
 
 @torch.no_grad()
 def encode(vae: AutoencoderKL, examples: Examples) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Examples as the columns of `Encoded`; `vae` is in bfloat16 and its latents are standardised."""
+    """Examples as the columns of `Encoded`; the latents of `vae` are standardised."""
     targets, masked = [], []
     for rows in torch.arange(len(examples.words)).split(64):
         images = to_unit(examples.targets[rows]).contiguous(memory_format=torch.channels_last)
         masks = torch.from_numpy(examples.masks[rows])[:, None]
-        both = torch.cat([images, mask_out(images, masks)]).bfloat16()
+        both = torch.cat([images, mask_out(images, masks)]).to(vae.dtype)
         pair = vae.encode(both).latent_dist.mean.half().contiguous().chunk(2)
         targets.append(pair[0])
         masked.append(pair[1])
