@@ -204,6 +204,7 @@ def evaluate_features(
     variants: Annotated[Path | None, typer.Option(help="Features of the queries' variants: refines with them.")] = None,
     against: Annotated[Path | None, typer.Option(help="Another file of features, to be compared with.")] = None,
     m: Annotated[int, typer.Option("-m", help="Gallery images that vote in refinement.")] = 5,
+    centralize: Annotated[bool, typer.Option("--centralize", help="Centralize among neighbours (NFC) too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print plain data instead of text.")] = False,
 ) -> None:
     """Score features that other code extracted, in every protocol of a dataset (docs/exchange.md).
@@ -213,7 +214,7 @@ def evaluate_features(
     from dlcr.exchange import evaluation  # loads pandas
 
     folder = Path("data", dataset)
-    found = evaluation.evaluate_files(features, folder, reader or _reader_of(dataset), variants, against, m)
+    found = evaluation.evaluate_files(features, folder, reader or _reader_of(dataset), variants, against, m, centralize)
     typer.echo(json.dumps(evaluation.records(found), indent=2) if as_json else evaluation.render(found))
     raise typer.Exit(evaluation.LEAKS if found.leaks else 0)
 

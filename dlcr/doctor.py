@@ -222,16 +222,23 @@ def check_weights(params: Params, engine: str) -> Iterator[Finding]:
     for key, name in weight_names(params).items():
         keys.setdefault(name, []).append(key)
     for name, those in keys.items():
-        problem, advice = (
-            _missing_inpainter(name, engine) if "models.inpainter" in those else _missing(name, NETWORK, engine)
-        )
-        if "inpaint.adapter" in those:
+        if "models.inpainter" in those:
+            problem, advice = _missing_inpainter(name, engine)
+        elif "inpaint.adapter" in those:
             problem, advice = _missing_adapter(name, params.models.inpainter, engine)
+        else:
+            problem, advice = _missing(name, _prior_kind() if "inpaint.prior" in those else NETWORK, engine)
         subject = f"weights of {those[0]}" + (f" and {len(those) - 1} more" if len(those) > 1 else "")
         if not problem and moving_revision(name):
             yield Finding(subject, "warning", f"{name}: what that names can change", "dlcr models pin")
         else:
             yield Finding(subject, "problem" if problem else "ok", problem or name, advice)
+
+
+def _prior_kind() -> Kind:
+    from dlcr.inpainting.families.kandinsky import PRIOR  # with torch: seconds
+
+    return PRIOR
 
 
 def _missing_inpainter(name: str, engine: str) -> tuple[str, str]:

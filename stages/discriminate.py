@@ -67,7 +67,7 @@ def main(name: str) -> None:
     if all([store.take(f"{key}-{file}", folder / file) for file in FILES]):
         print(f"{name}: the same images as before, taken from the store")
         return
-    expander = Expander(**model, batch=params.inpaint.batch, family=family)
+    expander = Expander(**model, batch=params.inpaint.batch, prior=params.inpaint.prior, family=family)
     held_out = set(train.loc[train["subject"].isin(subjects[::HELD_OUT]), "image_id"])
     real, real_held_out = encode(expander, images.__getitem__, image_ids, [i in held_out for i in image_ids])
     made, made_held_out = encode(expander, generated.__getitem__, variants, [i in held_out for i, _ in variants])

@@ -5,6 +5,7 @@ intervals and tests.
     scores = evaluate(similarity, Labels(subjects, clothes, cameras), Labels(...), "cc")
 """
 
+from dlcr.evaluation.centralization import average, centralize
 from dlcr.evaluation.features import extract_features, extract_tracklet_features
 from dlcr.evaluation.geff import (
     enrich,
@@ -47,6 +48,8 @@ __all__ = [
     "Side",
     "SingleShot",
     "Voters",
+    "average",
+    "centralize",
     "compared_rows",
     "count_votes",
     "enrich",

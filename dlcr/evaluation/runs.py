@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from dlcr.data.readers import find_reader
+from dlcr.evaluation.centralization import average, centralize
 from dlcr.evaluation.geff import geff_similarity, refine_geff
 from dlcr.evaluation.metrics import Scores, evaluate, evaluate_sides
 from dlcr.evaluation.protocols import Comparison, SingleShot, comparisons, joint_labels, single_shot
@@ -41,15 +42,21 @@ if TYPE_CHECKING:
     from dlcr.data import Generated, Images
 
 # How a ranking came about, by the end of its setting's name in the metrics: similarities alone, Algorithm 1,
-# k-reciprocal re-ranking.
-KINDS = {"plain": "", "refined": "_refined", "reranked": "_reranked"}
+# k-reciprocal re-ranking, the mean of a query's and its variants' features, neighbour feature centralization.
+KINDS = {
+    "plain": "",
+    "refined": "_refined",
+    "reranked": "_reranked",
+    "averaged": "_averaged",
+    "centralized": "_centralized",
+}
 
 
 @dataclass(frozen=True)
 class Trial:
     """What models are tried on, and how: the dataset's test, its reader and images, and the variants of its queries (of
     split "query"; None: nothing is refined). With `faces`, those of `tracklets.rows`, the model is wrapped in GEFF.
-    `rerank`, `features`: as in `dlcr.params.Evaluation`."""
+    `rerank`, `centralize`, `features`: as in `dlcr.params.Evaluation`."""
 
     tracklets: Tracklets
     reader: str
@@ -59,6 +66,7 @@ class Trial:
     geff: Geff = field(default_factory=Geff)
     m: int = 5
     rerank: bool = False
+    centralize: bool = False
     features: bool = False
 
 
@@ -114,7 +122,8 @@ class Ranked:
 def evaluate_model(model: torch.nn.Module, trial: Trial, cost: Cost, desc: str | None) -> Evaluated:
     """Scores of a model in every setting that the dataset allows; `desc` names the progress bar, None: there is none.
 
-    Settings are refined if all their queries have variants. Re-ranking and the single-shot protocol are of the first.
+    Settings are refined if all their queries have variants. Re-ranking, NFC and the single-shot protocol are of the
+    first.
     """
     tracklets, reader = trial.tracklets, find_reader(trial.reader)
     keys = tracklets.frames["image_id"].tolist()
@@ -136,6 +145,8 @@ def evaluate_model(model: torch.nn.Module, trial: Trial, cost: Cost, desc: str |
         if trial.rerank and first:
             similarity = rerank(case.query.features, case.gallery.features)
             ranked.scores["reranked"] = evaluate(similarity, case.query.labels, case.gallery.labels, case.junk)
+        if trial.centralize and first:
+            ranked.scores["centralized"] = evaluate_centralized(case)
         for kind, found in ranked.scores.items():
             scores[setting + KINDS[kind]] = found
             per_query.append(per_query_table(case, found, tracklets.rows, kind))
@@ -145,7 +156,7 @@ def evaluate_model(model: torch.nn.Module, trial: Trial, cost: Cost, desc: str |
 
 
 def rank(case: Comparison, variants: Variants | None, m: int, watch: Watch) -> Ranked:
-    """The model alone, and with variants refined (Algorithm 1)."""
+    """The model alone, and with variants refined (Algorithm 1) and averaged. watch: over Algorithm 1."""
     query, gallery = case.query, case.gallery
     scores = {"plain": evaluate_sides(query, gallery, case.junk)}
     if variants is None:
@@ -154,7 +165,15 @@ def rank(case: Comparison, variants: Variants | None, m: int, watch: Watch) -> R
         voters = find_voters(query, variants.features, gallery, m, case.junk, variants.present)
         refined = count_votes(voters, gallery.labels)
     scores["refined"] = evaluate_refined(query, gallery, refined, case.junk)
+    means = average(query.features, variants.features, variants.present)
+    scores["averaged"] = evaluate_sides(Side(means, query.labels), gallery, case.junk)
     return Ranked(scores, voters=voters, refined=refined)
+
+
+def evaluate_centralized(case: Comparison) -> Scores:
+    """Scores after NFC of queries and gallery, each among themselves (`centralize`)."""
+    query, gallery = (Side(centralize(side.features), side.labels) for side in (case.query, case.gallery))
+    return evaluate_sides(query, gallery, case.junk)
 
 
 def rank_within_geff(case: Comparison, variants: Variants | None, m: int, parameters: Geff, watch: Watch) -> Ranked:

@@ -17,7 +17,7 @@ from dlcr.data.readers import find_reader
 from dlcr.evaluation.labels import by_subject, own_images
 from dlcr.evaluation.metrics import Scores, evaluate_sides
 from dlcr.evaluation.protocols import Comparison, comparisons, joint_labels, single_shot
-from dlcr.evaluation.runs import Watch, rank
+from dlcr.evaluation.runs import Watch, evaluate_centralized, rank
 from dlcr.evaluation.sides import Side
 from dlcr.evaluation.statistics import holm, mean_estimate, paired_difference
 from dlcr.evaluation.tracklets import Variants, compared_tracklets
@@ -34,7 +34,7 @@ RANKS = (1, 5, 10)
 class Line:
     """One ranking in one setting, in percent.
 
-    ranking: plain, refined (Algorithm 1), averaged (the mean of a query's features and its variants'), single-shot.
+    ranking: plain, refined, averaged, centralized (kinds of `dlcr.evaluation.runs.KINDS`), single-shot.
     queries: those that count; unmatched: those without a correct answer. top1, map: with 95 % intervals over other
     people, NaN for single-shot.
     """
@@ -83,12 +83,13 @@ def evaluate_files(
     variants: Path | None = None,
     against: Path | None = None,
     m: int = 5,
+    centralize: bool = False,
 ) -> Found:
     """Scores of a file of features (`dlcr.exchange.feature_files`) in every setting of a packed dataset.
 
     dataset: its folder, with manifest.parquet and images. reader: its protocols (`dlcr.data.readers`). variants:
-    features of the queries' variants, which refine with m (Algorithm 1). against: another file, whose plain ranking is
-    compared.
+    features of the queries' variants, which refine with m (Algorithm 1). centralize: by NFC too. against: another file,
+    whose plain ranking is compared.
     Raises FileNotFoundError and ValueError as `read_features` and `arrange` do, and for variants of other dimensions.
     """
     manifest = load_manifest(dataset)
@@ -102,7 +103,10 @@ def evaluate_files(
         if not _has_answers(case):
             lines.append(Line(setting, "plain", 0, len(case.query), *[np.nan] * 8))
             continue
-        for ranking, scores in _rankings(case, made, m).items():
+        ranked = rank(case, None if made is None else made.of(case.query_rows), m, Watch()).scores
+        if centralize:
+            ranked["centralized"] = evaluate_centralized(case)
+        for ranking, scores in ranked.items():
             lines.append(_line(case, ranking, scores, rows))
             if ranking == "plain":
                 plain[setting] = scores
@@ -163,28 +167,11 @@ def records(found: Found) -> dict:
     }
 
 
-def averaged(case: Comparison, variants: Variants) -> Side:
-    """Queries whose features are the mean of their own and their variants', each of length 1."""
-    own = _unit(case.query.features.astype(np.float64))
-    others = np.where(variants.present[:, :, None], _unit(variants.features.astype(np.float64)), 0.0)
-    means = (own + others.sum(axis=1)) / (1 + variants.present.sum(axis=1))[:, None]
-    return Side(means.astype(np.float32), case.query.labels)
-
-
 def _has_answers(case: Comparison) -> bool:
     """Whether any query has a correct gallery image."""
     gallery = case.gallery.labels
     _, _, junk = own_images(case.query.labels, gallery, case.junk, by_subject(gallery))
     return not junk.all()
-
-
-def _rankings(case: Comparison, variants: Variants | None, m: int) -> dict[str, Scores]:
-    """By ranking the scores in a setting; refined if all its queries have variants."""
-    made = None if variants is None else variants.of(case.query_rows)
-    scores = rank(case, made, m, Watch()).scores
-    if made is not None:
-        scores["averaged"] = evaluate_sides(averaged(case, made), case.gallery, case.junk)
-    return scores
 
 
 def _variants(path: Path, rows: pd.DataFrame, dimensions: int, known: set[str]) -> Variants:
@@ -227,11 +214,6 @@ def _values(scores: Scores, measure: str) -> np.ndarray:
 
 def _subjects(case: Comparison, scores: Scores, rows: pd.DataFrame) -> np.ndarray:
     return rows["subject"].to_numpy(dtype=object)[case.query_rows[scores.query_index]].astype(str)
-
-
-def _unit(features: np.ndarray) -> np.ndarray:
-    lengths = np.linalg.norm(features, axis=-1, keepdims=True)
-    return features / np.where(lengths > 0, lengths, 1.0)
 
 
 def _with_interval(value: float, low: float, high: float) -> str:

@@ -21,12 +21,14 @@ class Canvas:
 
     `mask` float [N, M, h, w] is 1 where it is painted; `masked_image` [N, C, h, w] encodes the images with gray where
     the mask is, or is None where the model is not shown them so; `start` [N, C, h, w] encodes the whole images, or is
-    None where sampling starts from noise alone and nothing is kept of them.
+    None where sampling starts from noise alone and nothing is kept of them; `seen` [N, ...] is what a text encoder that
+    looks at the images is shown of them, or None.
     """
 
     mask: Tensor
     masked_image: Tensor | None
     start: Tensor | None
+    seen: Tensor | None = None
 
     def rows(self, index: Sequence[int]) -> Canvas:
         """The canvases of these rows, which may repeat."""
@@ -41,7 +43,7 @@ def join_canvases(canvases: Sequence[Canvas]) -> Canvas:
 
 
 def _parts(canvas: Canvas) -> list[Tensor | None]:
-    return [canvas.mask, canvas.masked_image, canvas.start]
+    return [canvas.mask, canvas.masked_image, canvas.start, canvas.seen]
 
 
 def join_texts(texts: Sequence[Text]) -> Text:

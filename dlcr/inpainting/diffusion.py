@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 SOLVERS = ("ddim", "dpm++", "lcm", "lightning", "hyper")
 """Two for any model, then those that few-step models, or a LoRA, were trained for: see `make_scheduler`."""
+STOCHASTIC = ("lcm", "ddpm")
+"""Those that add noise after every step but the last."""
 GUIDABLE = ("ddim", "dpm++")
 """Those that a discriminator guides: their states are x_t = sqrt(ab) x_0 + sqrt(1 - ab) noise, without noise added."""
 Correction = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -101,15 +103,7 @@ def load_unet_pipeline(
     from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel  # seconds
 
     folder = Path(pretrained.location)
-    channels, latent = (
-        json.loads((folder / part / "config.json").read_text(encoding="utf-8")).get(key, 4)
-        for part, key in (("unet", "in_channels"), ("vae", "latent_channels"))
-    )
-    if channels != 2 * latent + 1:
-        raise ValueError(
-            f"{model}: its U-Net takes {channels} channels, inpainting needs {2 * latent + 1} "
-            f"(latents, mask, masked image): use an inpainting model"
-        )
+    check_channels(model, folder)
     parts = {
         part: load_part(cls, part, model, pretrained, number).to(memory_format=torch.channels_last)
         for part, cls in (("unet", UNet2DConditionModel), ("vae", AutoencoderKL))
@@ -123,6 +117,19 @@ def load_unet_pipeline(
     with loading(model):
         parts["scheduler"] = DDIMScheduler.from_config(DDIMScheduler.load_config(folder / "scheduler"))
     return made(**parts)
+
+
+def check_channels(model: str, folder: Path, autoencoder: str = "vae") -> None:
+    """Raises ValueError for a U-Net without the input channels of inpainting; autoencoder: the folder of that part."""
+    channels, latent = (
+        json.loads((folder / part / "config.json").read_text(encoding="utf-8")).get(key, 4)
+        for part, key in (("unet", "in_channels"), (autoencoder, "latent_channels"))
+    )
+    if channels != 2 * latent + 1:
+        raise ValueError(
+            f"{model}: its U-Net takes {channels} channels, inpainting needs {2 * latent + 1} "
+            f"(latents, mask, masked image): use an inpainting model"
+        )
 
 
 def factor(pipeline: Inpainter) -> int:
@@ -198,6 +205,7 @@ def denoise(
     guidance_share: float = 1.0,
     reuse_every: int = 1,
     correction: Correction | None = None,
+    keep: bool = False,
 ) -> Tensor:
     """The sampler's loop, to latents float32 [N, C, h, w].
 
@@ -208,12 +216,14 @@ def denoise(
     guidance_share: share of the steps, the first ones, that are guided; the others take one pass of the U-Net, not two.
     reuse_every: the U-Net's deep blocks are computed in every n-th step only (`deep_features`); 1: in each.
     correction: what is added to the network's prediction (discriminator guidance, Sec. 12).
+    keep: latents outside the canvas's mask are, after every step, those of its masked image with that step's noise, at
+    the end its own.
     """
     scheduler = make_scheduler(pipeline, solver)
     scheduler.set_timesteps(steps, device=pipeline.device)
     generators = make_generators(seeds)
     noise = draw_from(generators, canvas.masked_image.shape[1:]).to(pipeline.device)
-    own = {"generator": generators} if solver == "lcm" else {}  # it adds noise after every step but the last
+    own = {"generator": generators} if solver in STOCHASTIC else {}
     latents, times = noise * scheduler.init_noise_sigma, scheduler.timesteps
     if canvas.start is not None:
         first = first_step(steps, strength)
@@ -238,6 +248,10 @@ def denoise(
             if correction is not None:
                 predicted = predicted + correction(latents, time, scheduler.alphas_cumprod[time.cpu()])
             latents = scheduler.step(predicted, time, latents, return_dict=False, **own)[0]
+            if keep:
+                after = times[number + 1 : number + 2].repeat(len(noise))  # none after the last step
+                kept = scheduler.add_noise(canvas.masked_image, noise, after) if len(after) else canvas.masked_image
+                latents = torch.lerp(kept, latents, canvas.mask)
     return latents
 
 
@@ -279,23 +293,35 @@ def make_scheduler(pipeline: Inpainter, solver: str) -> SchedulerMixin:
 
     ddim, dpm++: DDIM, and DPM-Solver++ of second order; deterministic. lcm: latent consistency models (Luo et al.,
     2023), which add noise between steps. lightning: Euler's steps, the first at the noisiest timestep, as
-    SDXL-Lightning (Lin et al., 2024) is sampled; hyper: DDIM's from there, as Hyper-SD (Ren et al., 2024).
+    SDXL-Lightning (Lin et al., 2024) is sampled; hyper: DDIM's from there, as Hyper-SD (Ren et al., 2024). ddpm: adds
+    noise in every step, of the variance that the model's configuration names or the network predicts (Ho et al., 2020;
+    Nichol and Dhariwal, 2021), at the model's own timesteps.
 
     What belongs to pixels, which lie between -1 and 1, is off whatever the model's configuration says: latents do not.
     """
-    from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler, LCMScheduler
+    from diffusers import (
+        DDIMScheduler,
+        DDPMScheduler,
+        DPMSolverMultistepScheduler,
+        EulerDiscreteScheduler,
+        LCMScheduler,
+    )
 
     config = pipeline.scheduler.config
     if solver == "ddim":
         return DDIMScheduler.from_config(config, clip_sample=False, **LATENTS)
     if solver == "dpm++":
-        return DPMSolverMultistepScheduler.from_config(config, algorithm_type="dpmsolver++", **LATENTS)
+        # A learned variance is of no use to it, and it would take what networks of three channels predict.
+        own = {"algorithm_type": "dpmsolver++", "variance_type": None}
+        return DPMSolverMultistepScheduler.from_config(config, **own, **LATENTS)
     if solver == "lcm":
         return LCMScheduler.from_config(config, clip_sample=False, **LATENTS)
     if solver == "lightning":
         return EulerDiscreteScheduler.from_config(config, timestep_spacing="trailing", steps_offset=1)
     if solver == "hyper":
         return DDIMScheduler.from_config(config, clip_sample=False, timestep_spacing="trailing", **LATENTS)
+    if solver == "ddpm":
+        return DDPMScheduler.from_config(config, clip_sample=False, thresholding=False)
     raise ValueError(f"unknown solver {solver!r}, expected one of: {', '.join(SOLVERS)}")
 
 

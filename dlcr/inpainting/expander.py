@@ -42,9 +42,10 @@ class Expander:
     GPU's memory is too small it is halved. strength: see `restyle`. guidance_share and reuse_every save time and change
     the picture: see `diffusion.denoise`. discriminator: folder of a trained one that guides every sample (Sec. 12) with
     this weight, at timesteps t with times[0] < t <= times[1]. lora: a file that `lora.fuse_lora` adds to the weights,
-    as for the solvers of few steps. adapter: an IP-Adapter (`adapter.adapter_files`), which shows models with a U-Net
-    pictures of clothes, with the weight adapter_scale beside the text. family: the model's, where it is known already.
-    Raises ValueError for settings that the family does not know, before anything is loaded.
+    as for the solvers of few steps. prior: a second model that makes of a prompt what conditions the first, where the
+    family has one. adapter: an IP-Adapter (`adapter.adapter_files`), which shows models with a U-Net pictures of
+    clothes, with the weight adapter_scale beside the text. family: the model's, where it is known already. Raises
+    ValueError for settings that the family does not know, before anything is loaded.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Expander:
         weight: float = 1.0,
         times: tuple[int, int] = (200, 1000),
         lora: str | None = None,
+        prior: str | None = None,
         adapter: str | None = None,
         adapter_scale: float = 1.0,
         family: Family | None = None,
@@ -81,14 +83,15 @@ class Expander:
             raise ValueError(f"adapter_scale {adapter_scale:g}: there is no adapter that it could weigh")
         optional = {"guidance_share": guidance_share, "reuse_every": reuse_every}
         asked = {"guidance": guidance, "solver": solver, "discriminator": discriminator, "lora": lora}
-        self.family.check(model, asked | optional | {"adapter": adapter})
+        second = {} if prior is None else {"prior": prior}
+        self.family.check(model, asked | optional | second | {"adapter": adapter})
         self._sampler = {"steps": steps, "guidance": guidance}
         self._sampler |= {name: value for name, value in optional.items() if name in self.family.knows}
         if len(self.family.solvers) > 1:
             self._sampler["solver"] = solver or self.family.solvers[0]
         if "restyle" in self.family.knows:
             self._sampler["strength"] = strength
-        self.loaded = self.family.load(model, dtype)
+        self.loaded = self.family.load(model, dtype, **second)
         if lora is not None:
             fuse_lora(self.pipeline, lora)
         cell = self.loaded.cell

@@ -27,6 +27,7 @@ DEFAULTS: Mapping[str, Any] = {
     "reuse_every": 1,
     "discriminator": None,
     "lora": None,
+    "prior": None,
     "adapter": None,
 }
 """The settings that not every family knows, and the values at which they ask nothing of it."""
@@ -74,8 +75,8 @@ class Family:
     solvers    what `solver` may be, the default first
     steps      its authors' number of steps, and so with `guidance`
     knows      which settings of DEFAULTS, and "restyle" (image to image without masks), it takes
-    load       a folder or `owner/name@revision` and a type's name (float32, bfloat16, float16) to a `Loaded`, on the
-               GPU if there is one; safetensors only
+    load       a folder or `owner/name@revision` and a type's name (float32, bfloat16, float16), and `prior` where it is
+               known, to a `Loaded`, on the GPU if there is one; safetensors only
     refuse     raises ValueError in one line for a model or settings of it that its index already shows to be of no use
     show       a `Loaded`, the (height, width) it works at, an adapter and its scale to a `Loaded` that can be shown
                clothes; None where the family has no way
@@ -87,7 +88,7 @@ class Family:
     steps: int
     guidance: float
     knows: tuple[str, ...]
-    load: Callable[[str, str], Loaded]
+    load: Callable[..., Loaded]
     refuse: Callable[[str, Mapping[str, Any]], None] = refuse_nothing
     show: Callable[[Loaded, tuple[int, int], str | None, float], Loaded] | None = None
     adapter: str = ""

@@ -121,7 +121,8 @@ class Evaluation(Section):
     """A run's model on a dataset's queries and gallery; `queries` names a set of the queries' variants, or none.
 
     `faces` names the faces that GEFF adds to the model, or none. `rerank`: k-reciprocal re-ranking too, whose time and
-    memory grow with the square of the test set. `features`: those of five subjects are kept too, for Figure A5.
+    memory grow with the square of the test set. `centralize`: neighbour feature centralization (NFC) too, whose time
+    does. `features`: those of five subjects are kept too, for Figure A5.
     """
 
     run: Name
@@ -129,6 +130,7 @@ class Evaluation(Section):
     queries: Name
     faces: Name
     rerank: bool = False
+    centralize: bool = False
     features: bool = False
 
 

@@ -99,11 +99,11 @@ class Inpaint(Section):
 
     `guidance_share` and `reuse_every` trade the picture for time: the share of the steps with guidance, and after how
     many steps the whole U-Net is computed again. `guidance`: the scale of classifier-free guidance. `solver`: `ddim`
-    and `dpm++` for U-Nets, `lcm`, `lightning` and `hyper` for those of few steps, `flow` for models that predict a
-    flow. `lora`: what is added to the inpainter's weights, a safetensors file or `repo@revision:file.safetensors`. What
-    a family of models does not know is refused before anything is loaded (docs/inpainters.md). `adapter`: the
-    IP-Adapter of sets of kind garment, a folder or `repo@revision`, or one file of it
-    (`repo@revision:file.safetensors`).
+    and `dpm++` for U-Nets, `ddpm` for Kandinsky's, `lcm`, `lightning` and `hyper` for those of few steps, `flow` for
+    models that predict a flow. `lora`: what is added to the inpainter's weights, a safetensors file or
+    `repo@revision:file.safetensors`. `prior`: the second model of Kandinsky. `adapter`: the IP-Adapter of sets of kind
+    garment, a folder or `repo@revision`, or one file of it (`repo@revision:file.safetensors`). What a family of models
+    does not know is refused before anything is loaded (docs/inpainters.md).
     """
 
     steps: Positive
@@ -114,8 +114,9 @@ class Inpaint(Section):
     batch: Positive
     block: Positive
     dtype: Literal["float32", "bfloat16", "float16"]
-    solver: Literal["ddim", "dpm++", "lcm", "lightning", "hyper", "flow"]
+    solver: Literal["ddim", "dpm++", "ddpm", "lcm", "lightning", "hyper", "flow"]
     lora: str | None = None
+    prior: str | None = None
     adapter: str | None = None
 
 
@@ -224,7 +225,7 @@ class Row(Section):
     """A row of a table: an evaluation, and which of its rankings; a name alone stands for the plain one."""
 
     evaluation: Place
-    kind: Literal["plain", "refined", "reranked"] = "plain"
+    kind: Literal["plain", "refined", "reranked", "averaged", "centralized"] = "plain"
 
     @model_validator(mode="before")
     @classmethod

@@ -120,8 +120,8 @@ def weight_names(params: Params) -> dict[str, str]:
     named = {"models.parser": models.parser, "models.summarizer": models.summarizer}
     named |= {f"models.describers.{key}": name for key, name in models.describers.items()}
     named |= {"models.inpainter": models.inpainter} | ({"models.faces": models.faces} if params.faces else {})
-    named |= {"inpaint.lora": params.inpaint.lora} if params.inpaint.lora else {}
-    named |= {"inpaint.adapter": params.inpaint.adapter} if params.inpaint.adapter else {}
+    added = {key: getattr(params.inpaint, key) for key in ("lora", "prior", "adapter")}
+    named |= {f"inpaint.{key}": name for key, name in added.items() if name}
     for recipe in sorted({run.recipe for run in params.runs.values()}):
         weights = params.recipes[recipe].settings.get("weights")
         named |= {f"recipes.{recipe}.settings.weights": weights} if weights else {}

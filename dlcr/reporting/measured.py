@@ -18,6 +18,8 @@ NEEDED = {
     "plain": "clothes-changing queries",
     "refined": "a query set for refinement",
     "reranked": "`rerank: true`",
+    "averaged": "a query set, and without faces",
+    "centralized": "`centralize: true`",
 }
 """By kind of ranking, what an evaluation lacks if it has no scores of that kind."""
 

@@ -73,9 +73,9 @@ def test_variants_refine_and_are_averaged(folder: Path, features: Path, tmp_path
     variants = np.stack([made_up(rows, 0.3, seed)[queries.index] for seed in (5, 6)], axis=1)
     variants[3, 1] = np.nan
     write_npz(tmp_path / "v.npz", variants, queries["image_id"].tolist())
-    lines = evaluate_files(features, folder, "prcc", variants=tmp_path / "v.npz").lines
+    lines = evaluate_files(features, folder, "prcc", variants=tmp_path / "v.npz", centralize=True).lines
     found = {line.ranking: line for line in lines if line.setting == "cc"}
-    assert list(found) == ["plain", "refined", "averaged", "single-shot"]
+    assert list(found) == ["plain", "refined", "averaged", "centralized", "single-shot"]
     assert found["averaged"].map > found["plain"].map
     assert "refined" not in {line.ranking for line in lines if line.setting == "sc"}
     unit = [values / np.linalg.norm(values, axis=-1, keepdims=True) for values in (own[:, None], variants)]

@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hubs import publish
+from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
+from tiny_all import TINY
 from tiny_diffusion import SIZE, draw_pictures
-from tiny_families import TINY
 
 from dlcr.data import open_images, open_masks, read_table
 from dlcr.inpainting import Expander, generate_set, plan_set
@@ -21,8 +23,10 @@ from dlcr.inpainting.families import find_family
 from dlcr.inpainting.kinds import inpainting
 from dlcr.params import load_params
 from dlcr.runtime.code import code_of, used_modules
+from dlcr.runtime.networks import model_fingerprint
 from dlcr.runtime.registry import entry_names
 from dlcr.runtime.store import Store
+from dlcr.runtime.weights import UNUSED
 
 PROMPTS = ["Gray shirt| Blue jeans| Black shoes", "Red coat| Black skirt| Brown boots"]
 
@@ -40,6 +44,7 @@ def model(name: str, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def make(model: str, name: str, batch: int = 4, **settings: object) -> Expander:
+    settings = TINY[name].settings(model) | settings
     return Expander(model, steps=2, guidance=TINY[name].guidance, size=SIZE, batch=batch, **settings)
 
 
@@ -136,6 +141,7 @@ def test_a_set_goes_on_after_a_stop_with_the_same_bytes(
     prompts = {"1-1": PROMPTS[0], "2-1": PROMPTS[1]}
     plan = plan_set(rows, prompts, 1, 0, "tiny", dict.fromkeys(rows["image_id"], ""), skipped)
     settings = {"steps": 2, "guidance": TINY[name].guidance, "size": SIZE, "batch": 4, "family": find_family(model)}
+    settings |= TINY[name].settings(model)
     build = pickle.loads(pickle.dumps(partial(inpainting.build, model, settings)))  # as it is sent to Ray's workers
 
     def run(folder: Path, store: Store):
@@ -177,16 +183,19 @@ def test_what_a_family_does_not_know_is_refused_in_one_line_before_it_is_loaded(
 
 def test_the_stage_refuses_it_before_its_painter_is_built(model: str, name: str, repository: Path) -> None:
     params = load_params(repository / "profiles" / "smoke.yaml")
-    inpaint = params.inpaint.model_copy(update={"solver": find_family(model).solvers[0], "reuse_every": 2})
+    own = {"solver": find_family(model).solvers[0]} | TINY[name].settings(model)
+    inpaint = params.inpaint.model_copy(update=own | {"reuse_every": 2})
     models = params.models.model_copy(update={"inpainter": model})
     entry = params.generated["inpainting"]
-    with pytest.raises(ValueError, match=" takes no reuse_every") if name != "sdxl" else nullcontext():
+    known = "reuse_every" in find_family(model).knows
+    with nullcontext() if known else pytest.raises(ValueError, match=" takes no reuse_every"):
         inpainting.choose(params.model_copy(update={"models": models, "inpaint": inpaint}), entry)
     params = params.model_copy(update={"models": models, "inpaint": inpaint.model_copy(update={"reuse_every": 1})})
     build, identity = inpainting.choose(params, entry)
     assert build.args[1]["family"] is find_family(model)
     assert "family" not in identity
     assert "lora" not in identity
+    assert identity.get("prior") == {"kandinsky": model_fingerprint(f"{model}/prior")}.get(name)
 
 
 @pytest.mark.parametrize("found", ["StableDiffusionPipeline", "LatteryPipeline", None, ["a", "B"]])
@@ -210,11 +219,28 @@ def test_weights_that_are_not_whole_are_refused(model: str, name: str, tmp_path:
         del tensors[min(tensors)]
         save_file(tensors, file, metadata={"format": "pt"})
         with pytest.raises(ValueError, match="tensors missing: ") as found:
-            Expander(str(folder), size=SIZE)
+            Expander(str(folder), size=SIZE, **TINY[name].settings(folder))
         assert str(found.value).startswith(f"{folder}, {Path(part).parent}: ")
         file.rename(file.with_suffix(".bin"))
         with pytest.raises(FileNotFoundError, match="weights are loaded as safetensors only"):
-            Expander(str(folder), size=SIZE)
+            Expander(str(folder), size=SIZE, **TINY[name].settings(folder))
+
+
+def test_it_is_loaded_from_a_hubs_cache_by_its_name(
+    model: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `hf download` leaves it, without what is not loaded; a second repository too where the family has one."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    beside = TINY[name].settings(model)
+    for repository, folder in {"name": model, **beside}.items():
+        origin = tmp_path / "origin" / "owner" / repository
+        shutil.copytree(folder, origin, ignore=shutil.ignore_patterns(*(beside if folder == model else ())))
+        for file in [*origin.rglob("*.safetensors")]:
+            file.with_suffix(".bin").touch()
+        publish(tmp_path / "origin", f"owner/{repository}", tmp_path / "cache", UNUSED)
+    there = {setting: f"owner/{setting}@main" for setting in beside}
+    for ours, theirs in zip(expand(make("owner/name@main", name, **there)), expand(make(model, name)), strict=True):
+        assert (ours == theirs).all()
 
 
 def test_a_shared_embedding_may_stand_in_the_file_twice(tmp_path: Path) -> None:

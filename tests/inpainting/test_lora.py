@@ -7,8 +7,9 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, EulerDiscreteScheduler, LCMScheduler, StableDiffusionXLInpaintPipeline
 from safetensors.torch import save_file
+from tiny_all import TINY
 from tiny_diffusion import SIZE, draw_pictures
-from tiny_families import TINY, open_pipeline
+from tiny_families import open_pipeline
 
 from dlcr.inpainting import Expander
 from dlcr.inpainting.canvas import draw_from, join_texts, make_generators

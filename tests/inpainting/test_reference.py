@@ -7,8 +7,9 @@ import pytest
 import torch
 from PIL import Image
 from tiny_adapter import draw_garments
+from tiny_all import TINY
 from tiny_diffusion import SIZE, draw_pictures
-from tiny_families import TINY, flux2_klein
+from tiny_families import flux2_klein
 
 from dlcr.inpainting import Expander
 from dlcr.inpainting.canvas import draw_noise, join_texts

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import diffusers
 import torch
 from diffusers import (
     AutoencoderKL,
@@ -52,12 +53,17 @@ class Tiny:
 
     save: writes it into a folder. reference: from the folder, the prompt, image [1, 3, H, W] in [-1, 1], mask [1, 1, H,
     W], noise [1, C, h, w], steps and guidance to the latents [1, C, h, w] of diffusers' pipeline. tolerance: of these.
+    beside: settings of `Expander` that are folders of the same names in the model's.
     """
 
     save: Callable[[Path], None]
     reference: Callable[..., torch.Tensor]
     guidance: float
     tolerance: float = 1e-4
+    beside: tuple[str, ...] = ()
+
+    def settings(self, model: str) -> dict[str, str]:
+        return {name: str(Path(model, name)) for name in self.beside}
 
 
 def means_only(vae: torch.nn.Module) -> None:
@@ -165,10 +171,14 @@ def tiny_t5(tokenizer: T5TokenizerFast, width: int = 16) -> T5EncoderModel:
 
 
 def save_flux_fill(folder: Path) -> None:
+    save_flux(folder, "FluxFillPipeline", 4 * 4 + 4 * 4 + 4 * 2 * 2)
+
+
+def save_flux(folder: Path, kind: str, channels: int) -> None:
     torch.manual_seed(0)
     clip, t5 = build_tokenizer(), tiny_t5_tokenizer()
     transformer = FluxTransformer2DModel(
-        in_channels=4 * 4 + 4 * 4 + 4 * 2 * 2,
+        in_channels=channels,
         out_channels=4 * 4,
         num_layers=1,
         num_single_layers=1,
@@ -179,7 +189,7 @@ def save_flux_fill(folder: Path) -> None:
         guidance_embeds=True,
         axes_dims_rope=(4, 4, 8),
     )
-    FluxFillPipeline(
+    getattr(diffusers, kind)(
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
         vae=tiny_vae(4, scaling_factor=1.3, shift_factor=0.1),
         text_encoder=tiny_clip(clip),
@@ -249,11 +259,12 @@ def stable_diffusion_3(
 # --- FLUX.2 klein
 
 
-def tiny_qwen_tokenizer() -> Qwen2TokenizerFast:
-    """One token for each byte."""
+def tiny_qwen_tokenizer(*special: str) -> Qwen2TokenizerFast:
+    """One token for each byte, and one for each of these words."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {letter: number for number, letter in enumerate([*letters, "<|endoftext|>"])}
     tokenizer = Qwen2TokenizerFast(vocab=vocabulary, merges=[])
+    tokenizer.add_tokens([*special], special_tokens=True)
     tokenizer.chat_template = "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}{% endfor %}"
     return tokenizer
 
@@ -318,9 +329,9 @@ def flux2_klein(
 # --- Qwen-Image
 
 
-def save_qwen_image(folder: Path) -> None:
+def save_qwen_image(folder: Path, *special: str) -> None:
     torch.manual_seed(0)
-    tokenizer = tiny_qwen_tokenizer()
+    tokenizer = tiny_qwen_tokenizer(*special)
     text = {
         "vocab_size": len(tokenizer),
         "hidden_size": 16,
@@ -338,7 +349,8 @@ def save_qwen_image(folder: Path) -> None:
         "out_hidden_size": 16,
         "patch_size": 14,
     }
-    language = Qwen2_5_VLConfig(text_config=text, vision_config=vision)
+    places = {f"{word[2:-6]}_token_id": tokenizer.convert_tokens_to_ids(word) for word in special if "_pad" in word}
+    language = Qwen2_5_VLConfig(text_config=text, vision_config=vision, **places)
     transformer = QwenImageTransformer2DModel(
         in_channels=16,
         out_channels=4,
@@ -384,12 +396,3 @@ def qwen_image(
     ).images
     assert torch.equal(torch.randn(*noise.shape, generator=torch.Generator().manual_seed(5)), noise)
     return unpack(tokens, *noise.shape[2:])
-
-
-TINY = {
-    "flux2_klein": Tiny(save_flux2_klein, flux2_klein, guidance=4.0),
-    "flux_fill": Tiny(save_flux_fill, flux_fill, guidance=30.0),
-    "qwen_image": Tiny(save_qwen_image, qwen_image, guidance=4.0),
-    "stable_diffusion_3": Tiny(save_stable_diffusion_3, stable_diffusion_3, guidance=5.0),
-    "sdxl": Tiny(save_sdxl, sdxl, guidance=3.0),
-}

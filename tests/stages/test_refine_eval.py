@@ -105,7 +105,14 @@ def template(tmp_path_factory, repository):
             "faces": "none",
             "features": True,
         },
-        "plain": {"run": "progressive", "dataset": "minicc", "queries": "none", "faces": "none", "rerank": True},
+        "plain": {
+            "run": "progressive",
+            "dataset": "minicc",
+            "queries": "none",
+            "faces": "none",
+            "rerank": True,
+            "centralize": True,
+        },
         "geff": {"run": "progressive", "dataset": "minicc", "queries": "queries-minicc", "faces": "minicc"},
     }
     params["faces"] = {"minicc": {"dataset": "minicc"}}
@@ -145,7 +152,8 @@ def test_metrics_are_the_means_of_the_queries(evaluated):
     queries = pd.read_parquet(evaluated / "per_query.parquet")
     assert list(queries.columns) == ["seed", "setting", "kind", "image_id", "subject", "rank", "ap"]
     assert sorted(metrics["seeds"]) == ["0", "3"]
-    groups = {name: (name, "plain") for name in ("cc", "sc", "general")} | {"cc_refined": ("cc", "refined")}
+    groups = {name: (name, "plain") for name in ("cc", "sc", "general")}
+    groups |= {f"cc_{kind}": ("cc", kind) for kind in ("refined", "averaged")}
     for seed, found in metrics["seeds"].items():
         assert set(found) == {*groups, "cc_single_shot"}
         for name, (setting, kind) in groups.items():
@@ -299,9 +307,9 @@ def test_tracklets_are_compared_as_wholes(project):
     use_reader(project, "ccvid")
     refine_eval.main("progressive")
     metrics = json.loads((project / "evaluations/progressive/scores.json").read_text())
-    assert set(metrics["mean"]) == {"cc", "cc_refined", "sc", "general"}
+    assert set(metrics["mean"]) == {"cc", "cc_refined", "cc_averaged", "sc", "general"}
     assert {name: count["counted"] for name, count in metrics["queries"].items()} == {
-        "cc": SUBJECTS, "cc_refined": SUBJECTS, "sc": 12, "general": SUBJECTS + 12
+        "cc": SUBJECTS, "cc_refined": SUBJECTS, "cc_averaged": SUBJECTS, "sc": 12, "general": SUBJECTS + 12
     }  # fmt: skip
     rankings = pd.read_parquet(project / "evaluations/progressive/rankings.parquet")
     assert set(rankings["query"]) == {f"C/{subject}_0.png" for subject in range(SUBJECTS)}
@@ -330,7 +338,9 @@ def test_every_setting_whose_queries_have_variants_is_refined(project):
     use_reader(project, "vc-clothes")
     refine_eval.main("progressive")
     metrics = json.loads((project / "evaluations/progressive/scores.json").read_text())
-    assert set(metrics["mean"]) == {"cc", "cc_refined", "general", "general_refined"}
+    assert set(metrics["mean"]) == {
+        f"{setting}{end}" for setting in ("cc", "general") for end in ("", "_refined", "_averaged")
+    }
     rankings = pd.read_parquet(project / "evaluations/progressive/rankings.parquet")
     assert rankings["gallery"].str.startswith("A/").all()  # camera 3 only
 
@@ -340,18 +350,19 @@ def test_without_clothes_and_cameras_only_general_is_left(project):
     use_reader(project, "last")
     refine_eval.main("plain")
     metrics = json.loads((project / "evaluations/plain/scores.json").read_text())
-    assert set(metrics["mean"]) == {"general", "general_reranked"}
+    assert set(metrics["mean"]) == {"general", "general_reranked", "general_centralized"}
     assert metrics["queries"]["general"] == {"counted": 24, "unmatched": 0}
 
 
 def test_without_query_variants_nothing_is_refined(project):
     refine_eval.main("plain")
     metrics = json.loads((project / "evaluations/plain/scores.json").read_text())
-    assert set(metrics["mean"]) == {"cc", "cc_reranked", "sc", "general", "cc_single_shot"}
+    assert set(metrics["mean"]) == {"cc", "cc_reranked", "cc_centralized", "sc", "general", "cc_single_shot"}
     queries = pd.read_parquet(project / "evaluations/plain/per_query.parquet")
     assert queries.groupby("kind")["setting"].unique().map(list).to_dict() == {
         "plain": ["cc", "sc", "general"],
         "reranked": ["cc"],
+        "centralized": ["cc"],
     }
 
 
@@ -406,7 +417,7 @@ def test_a_model_of_clips_sees_clips_of_tracklets(project):
     make_run(project, seeds=[0, 3], name="c2d-mini")
     refine_eval.main("progressive")
     metrics = json.loads((project / "evaluations/progressive/scores.json").read_text())
-    assert set(metrics["mean"]) == {"cc", "cc_refined", "sc", "general"}
+    assert set(metrics["mean"]) == {"cc", "cc_refined", "cc_averaged", "sc", "general"}
     assert metrics["queries"]["cc"]["counted"] == SUBJECTS
 
 

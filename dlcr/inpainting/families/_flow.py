@@ -22,7 +22,7 @@ from dlcr.runtime.weights import Kind, loading, read_index
 
 if TYPE_CHECKING:
     from diffusers import SchedulerMixin
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import BaseImageProcessor, PreTrainedModel, PreTrainedTokenizerBase
 
 SOLVERS = ("flow",)
 VARIANTS = ("", "fp16", "bf16")
@@ -32,13 +32,15 @@ CLIP_TOKENIZERS, T5_TOKENIZERS = ("CLIPTokenizer", "CLIPTokenizerFast"), ("T5Tok
 
 @dataclass
 class Parts:
-    """A pipeline's networks; `texts`: tokenizers with their text encoders, in order; `index`: its model_index.json."""
+    """A pipeline's networks; `texts`: tokenizers with their text encoders, in order; `index`: its model_index.json;
+    `processor`: how a text encoder that looks at images is shown them."""
 
     transformer: torch.nn.Module
     vae: torch.nn.Module
     texts: tuple[tuple[PreTrainedTokenizerBase, PreTrainedModel], ...]
     scheduler: SchedulerMixin
     index: Mapping[str, Any]
+    processor: BaseImageProcessor | None = None
 
     @property
     def device(self) -> torch.device:
@@ -53,8 +55,9 @@ class Parts:
 
 def make_kind(title: str, classes: Mapping[str, tuple[str, ...]]) -> Kind:
     """The files of a pipeline of these classes, by its parts; text encoders, and tokenizers, begin with these words."""
-    networks = [part for part in classes if not part.startswith(("_", "tokenizer"))]
+    networks = [part for part in classes if not part.startswith(("_", "tokenizer", "processor"))]
     tokenizers = [part for part in classes if part.startswith("tokenizer")]
+    processors = [part for part in classes if part.startswith("processor")]
     return Kind(
         "model_index.json",
         tuple(f"{part}/{'model' if part.startswith('text') else 'diffusion_pytorch_model'}" for part in networks),
@@ -63,6 +66,7 @@ def make_kind(title: str, classes: Mapping[str, tuple[str, ...]]) -> Kind:
             *(f"{part}/config.json" for part in networks),
             "scheduler/scheduler_config.json",
             *(f"{part}/tokenizer_config.json" for part in tokenizers),
+            *(f"{part}/preprocessor_config.json" for part in processors),
         ),
         classes={**classes, **SCHEDULER},
         title=title,
@@ -87,6 +91,11 @@ def load_parts(model: str, dtype: str, kind: Kind) -> Parts:
         if part.startswith("tokenizer"):
             with loading(model):
                 parts[part] = getattr(transformers, name).from_pretrained(folder / part, **pretrained.arguments())
+        elif part == "processor":  # with PIL whether torchvision is there or not: it resizes a little differently
+            with loading(model):
+                parts[part] = transformers.AutoImageProcessor.from_pretrained(
+                    folder / part, backend="pil", **pretrained.arguments()
+                )
         elif part not in ("_class_name", "scheduler"):
             cls = getattr(transformers if part.startswith("text_encoder") else diffusers, name)
             parts[part] = load_part(cls, part, model, pretrained, number)
@@ -95,7 +104,8 @@ def load_parts(model: str, dtype: str, kind: Kind) -> Parts:
             diffusers.FlowMatchEulerDiscreteScheduler.load_config(folder / "scheduler"), stochastic_sampling=False
         )
     texts = [(parts[part], parts[part.replace("tokenizer", "text_encoder")]) for part in parts if "tokeniz" in part]
-    return Parts(parts["transformer"], parts["vae"], tuple(texts), scheduler, read_index(model, kind))
+    processor = parts.get("processor")
+    return Parts(parts["transformer"], parts["vae"], tuple(texts), scheduler, read_index(model, kind), processor)
 
 
 def tokenize(tokenizer: PreTrainedTokenizerBase, prompt: str, length: int, device: torch.device) -> Tensor:

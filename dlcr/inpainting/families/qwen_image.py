@@ -1,8 +1,6 @@
-"""Qwen-Image: the model is not shown the mask, latents outside it are kept.
+"""Qwen-Image: latents outside the mask are kept.
 
-After diffusers' `QwenImageInpaintPipeline`, which takes the weights of `QwenImagePipeline` as they are. Its guided
-prediction has, for each token, the length of the one with text. Qwen-Image-Edit is no part of this family: its text
-encoder sees the image too, so that an outfit's text could not be encoded once.
+After diffusers' `QwenImageInpaintPipeline`, which takes the weights of `QwenImagePipeline` as they are.
 """
 
 from __future__ import annotations
@@ -10,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from dlcr.inpainting.canvas import Canvas, to_images
+from dlcr.inpainting.canvas import Canvas
 from dlcr.inpainting.families import _flow as flow
+from dlcr.inpainting.families import _qwen as qwen
 from dlcr.inpainting.family import Family, Loaded, bind
 
 TEXT_LENGTH = 1024
@@ -25,27 +23,13 @@ TEMPLATE = (
 )
 """What the text encoder was trained to be asked; the embeddings of its first tokens are left out."""
 TEMPLATE_TOKENS = 34
-KIND = flow.make_kind(
-    "Qwen-Image",
-    {
-        "_class_name": ("QwenImagePipeline", "QwenImageInpaintPipeline"),
-        "transformer": ("QwenImageTransformer2DModel",),
-        "vae": ("AutoencoderKLQwenImage",),
-        "text_encoder": ("Qwen2_5_VLForConditionalGeneration",),
-        "tokenizer": ("Qwen2Tokenizer", "Qwen2TokenizerFast"),
-    },
-)
+KIND = flow.make_kind("Qwen-Image", {"_class_name": ("QwenImagePipeline", "QwenImageInpaintPipeline")} | qwen.PARTS)
 
 
 def load(model: str, dtype: str) -> Loaded:
     """As `Family.load`; raises as `flow.load_parts`."""
     parts = flow.load_parts(model, dtype, KIND)
-    return bind(parts, multiple(parts), embed, prepare, sample, decode)
-
-
-def multiple(parts: flow.Parts) -> int:
-    """Pixels on each side of a token: 2x2 latent cells."""
-    return 2 * 2 ** len(parts.vae.config.temperal_downsample)
+    return bind(parts, qwen.multiple(parts), embed, qwen.prepare, sample, qwen.decode)
 
 
 @torch.no_grad()
@@ -61,82 +45,16 @@ def embed(parts: flow.Parts, prompt: str) -> tuple[Tensor, Tensor]:
     return words, torch.ones(len(words), device=parts.device)
 
 
-def encode(parts: flow.Parts, pixels: Tensor) -> Tensor:
-    """Pixels [N, 3, H, W] in [-1, 1] to latents float32 [N, C, h, w], normalised by channel."""
-    mean, deviation = _statistics(parts)
-    frames = pixels[:, :, None].to(parts.vae.dtype)
-    return (parts.vae.encode(frames).latent_dist.mode()[:, :, 0].float() - mean) / deviation
-
-
-def _statistics(parts: flow.Parts) -> tuple[Tensor, Tensor]:
-    config = parts.vae.config
-    return tuple(
-        torch.tensor(values, device=parts.device)[:, None, None] for values in (config.latents_mean, config.latents_std)
-    )
-
-
-@torch.no_grad()
-def prepare(parts: flow.Parts, images: np.ndarray, masks: np.ndarray | None) -> Canvas:
-    """As `Loaded.prepare`."""
-    return flow.blended(parts, encode, images, masks, multiple(parts))
-
-
-@torch.no_grad()
 def sample(
     parts: flow.Parts,
     canvas: Canvas,
     texts: tuple[Tensor, Tensor],
     empty: tuple[Tensor, Tensor],
     seeds: Sequence[int],
-    *,
-    steps: int,
     **settings: Any,
 ) -> Tensor:
     """As `Loaded.sample`; texts: [N, L, D] and which of their tokens count [N, L], as `embed` makes them."""
-    doubled = flow.double(texts, empty)
-    channels, height, width = canvas.start.shape[1:]
-    size = (1, height // 2, width // 2)
-
-    def predict(latents: Tensor, time: Tensor, guided: bool) -> Tensor:
-        words, there = doubled if guided else texts
-        tokens = parts.transformer(
-            hidden_states=flow.pack(latents).to(parts.dtype),
-            timestep=(time / 1000).expand(len(latents)),
-            encoder_hidden_states=words,
-            encoder_hidden_states_mask=there.bool(),
-            img_shapes=[[size]] * len(latents),
-            return_dict=False,
-        )[0]
-        return flow.unpack(tokens, height, width)
-
-    return flow.denoise(
-        parts,
-        canvas,
-        seeds,
-        (channels, height, width),
-        predict,
-        steps=steps,
-        sigmas=flow.rising_sigmas(steps),
-        mu=flow.linear_shift(parts, size[1] * size[2]),
-        keep=True,
-        combine=combine,
-        **settings,
-    )
-
-
-def combine(without: Tensor, within: Tensor, scale: float) -> Tensor:
-    """Classifier-free guidance in which every token keeps the length of its prediction with text; all [N, C, h, w]."""
-    guided, plain = flow.pack(without + scale * (within - without)), flow.pack(within)
-    tokens = guided * (plain.norm(dim=-1, keepdim=True) / guided.norm(dim=-1, keepdim=True))
-    return flow.unpack(tokens, *within.shape[2:])
-
-
-@torch.no_grad()
-def decode(parts: flow.Parts, latents: Tensor) -> np.ndarray:
-    """As `Loaded.decode`."""
-    mean, deviation = _statistics(parts)
-    frames = (latents * deviation + mean)[:, :, None].to(parts.vae.dtype)
-    return to_images(parts.vae.decode(frames, return_dict=False)[0][:, :, 0])
+    return qwen.denoise(parts, canvas, seeds, texts, flow.double(texts, empty), **settings)
 
 
 FAMILY = Family(kind=KIND, solvers=flow.SOLVERS, steps=50, guidance=4.0, knows=("guidance_share", "restyle"), load=load)

@@ -31,8 +31,7 @@ def sampler_settings(params: Params, entry: GeneratedSet, **own: object) -> tupl
         discriminator = str(Path("discriminators", entry.discriminator))
         identity |= guide | {"times": list(entry.times), "discriminator": model_fingerprint(discriminator)}
         settings |= guide | {"discriminator": discriminator}
-    if "lora" in settings:
-        identity["lora"] = model_fingerprint(settings["lora"])
+    identity |= {key: model_fingerprint(settings[key]) for key in ("lora", "prior") if key in settings}
     family = find_family(params.models.inpainter)
     family.check(params.models.inpainter, settings)
     return settings | {"family": family}, identity
