@@ -205,7 +205,7 @@ def test_local_weights_are_there(repository: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(repository)
     found = list(doctor.check_weights(profile(repository, "minicc"), "none"))
     assert {finding.state for finding in found} == {"ok"}
-    assert len(found) == len({finding.found for finding in found}) == 7
+    assert len(found) == len({finding.found for finding in found}) == 8
 
 
 def in_the_cache(root: Path, repository: str, *files: str) -> None:

@@ -16,6 +16,7 @@ from functools import partial
 
 from benchmarks.common import command
 from benchmarks.generation.batches import describe_mini, parse
+from benchmarks.generation.garments import garments
 from benchmarks.generation.large import Goal, inpaint, large, llava, segformer
 from benchmarks.generation.levers import levers
 from benchmarks.generation.mini import mini
@@ -27,7 +28,15 @@ ON_GPU: dict[str, Callable[[float], dict]] = {
     "segformer-b2": partial(large, run=segformer, goal=Goal(61.6, 400, 600)),
     "llava-7b": partial(large, run=llava, goal=Goal(4.0, 20, 40)),
 }
-CASES = {"mini": mini, "levers": levers, "parse": parse, "describe": describe_mini, "storage": storage, **ON_GPU}
+CASES = {
+    "mini": mini,
+    "levers": levers,
+    "garments": garments,
+    "parse": parse,
+    "describe": describe_mini,
+    "storage": storage,
+    **ON_GPU,
+}
 app = command("generation", CASES, "diffusers", "transformers", on_gpu=ON_GPU)
 
 

@@ -3,6 +3,9 @@
     expander = Expander("stable-diffusion-v1-5/stable-diffusion-inpainting@<commit>", size=(768, 256), dtype="float16")
     variants = expander.expand(images, masks, ["Gray shirt| Blue jeans| Black shoes"] * len(images), seeds)
 
+    expander = Expander("diffusers/stable-diffusion-xl-1.0-inpainting-0.1@<commit>", adapter="h94/IP-Adapter@<commit>")
+    variants = expander.expand(images, masks, [""] * len(images), seeds, garments=[garment_picture(shirt, mask), ...])
+
 Pixels outside a mask are bit-identical to the original's.
 """
 

@@ -13,6 +13,7 @@ import stages.discriminate
 import stages.inpaint
 from dlcr.data import MASK_SCHEMA, encode_png, load_manifest, open_generated, open_images, open_masks, write_shard
 from dlcr.data.shards import decode_grey
+from dlcr.inpainting.garments import shown_garments
 from dlcr.minicc import benchmark_scenes, outfit_words, render
 from dlcr.params import MiniCC
 from stages.prepare import render_minicc
@@ -69,6 +70,7 @@ def workplace(tmp_path, prepared, repository, monkeypatch) -> Path:
     }
     show_only(params, "baseline")
     params["inpaint"] |= {"steps": 2, "block": 4, "dtype": "float32"}
+    params["inpaint"] |= {"adapter": str(repository / params["inpaint"]["adapter"])}
     params["generated"]["queries-minicc"] |= {"steps": 1, "k": 2}
     params["k"] = 2
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
@@ -155,6 +157,23 @@ def test_colour_change_keeps_what_is_not_clothes(workplace):
         changed = (generated[image_id, 0] != images[image_id]).any(axis=2)
         assert not (changed & ~masks[image_id]).any()
         assert changed[masks[image_id]].mean() > 0.9
+
+
+def test_a_garment_set_is_shown_images_of_the_dataset_and_grows(workplace):
+    assert "2 variants of 12 images; 24 made, 0 taken from the store, 2 skipped" in run("garment").output
+    made, manifest = open_generated("generated/garment"), load_manifest("data/minicc").set_index("image_id")
+    shown = made.table().merge(shown_garments(Path("generated/garment")), on=["image_id", "variant"])
+    shown = shown[shown["skipped"] == ""]
+    assert (manifest.loc[shown["garment"], "clothes"].to_numpy() == shown["target_clothes"]).all()
+    assert made.fingerprint["set"]["text"] is False
+    first = content("generated/garment")
+    run("garment-text")
+    assert open_generated("generated/garment-text").fingerprint["set"]["text"] is True
+    change(k=3)
+    assert "12 made, 24 taken" in run("garment").output
+    assert first.items() < content("generated/garment").items()
+    run("queries-minicc")  # an adapter says nothing to other kinds
+    assert "adapter" not in open_generated("generated/queries-minicc").fingerprint["set"]
 
 
 def test_a_discriminator_guides_the_set_that_names_it(workplace):
