@@ -29,7 +29,7 @@ from dlcr.faces.insight import pack_folder
 from dlcr.inpainting.adapter_files import adapter_files
 from dlcr.inpainting.families import find_family
 from dlcr.inpainting.kinds import find_kind
-from dlcr.params import Dataset, Params, moving_revision, weight_names
+from dlcr.params import ADAPTER, Dataset, Params, moving_revision, weight_names
 from dlcr.runtime.weights import HUB_FILE, NETWORK, PIPELINE, Kind, NotDownloaded, download_command, find_model
 
 FAMILIES = ("vision", "reid", "report")
@@ -224,7 +224,7 @@ def check_weights(params: Params, engine: str) -> Iterator[Finding]:
     for name, those in keys.items():
         if "models.inpainter" in those:
             problem, advice = _missing_inpainter(name, engine)
-        elif "inpaint.adapter" in those:
+        elif any(key.endswith(ADAPTER) for key in those):
             problem, advice = _missing_adapter(name, params.models.inpainter, engine)
         else:
             problem, advice = _missing(name, _prior_kind() if "inpaint.prior" in those else NETWORK, engine)

@@ -68,7 +68,7 @@ def open_trial(params: Params, evaluation: Evaluation) -> Trial:
     if evaluation.faces != "none":
         faces = read_faces(Path("faces", evaluation.faces, "faces.parquet"), tracklets)
     images = open_images(folder / "images")
-    asked = (evaluation.rerank, evaluation.centralize, evaluation.features)
+    asked = (evaluation.rerank, evaluation.features)
     return Trial(tracklets, reader, images, variants, faces, params.geff, params.refine.m, *asked)
 
 

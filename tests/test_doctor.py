@@ -332,10 +332,13 @@ def test_an_adapter_has_the_files_that_the_inpainters_family_needs(root: Path, r
     (inpainter / "model_index.json").write_text('{"_class_name": "StableDiffusionXLInpaintPipeline"}')
 
     def found(adapter: str) -> tuple[str, str]:
-        inpaint = params.inpaint.model_copy(update={"adapter": adapter})
+        entry = params.generated["garment"]
+        entry = entry.model_copy(update={"garment": entry.garment.model_copy(update={"adapter": adapter})})
         models = params.models.model_copy(update={"inpainter": "inpainter"})
-        changed = params.model_copy(update={"inpaint": inpaint, "models": models})
-        (finding,) = (one for one in doctor.check_weights(changed, "none") if "inpaint.adapter" in one.subject)
+        changed = params.model_copy(update={"generated": {"garment": entry}, "models": models})
+        (finding,) = (
+            one for one in doctor.check_weights(changed, "none") if "generated.garment.garment.adapter" in one.subject
+        )
         return finding.found, finding.advice
 
     file, encoder = "sdxl_models/ip-adapter_sdxl.safetensors", "sdxl_models/image_encoder"

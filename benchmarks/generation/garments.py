@@ -21,7 +21,8 @@ from dlcr.inpainting.garments import garment_picture
 def garments(scale: float) -> dict:
     """Variants from texts, from pictures, and from both: images/s, and what looking at one picture takes."""
     params, work = shipped(scale, IMAGES)
-    settings = params.inpaint.model_dump(exclude={"block"}) | {"adapter": str(ROOT / params.inpaint.adapter)}
+    adapter = params.generated["garment"].garment.adapter
+    settings = params.inpaint.model_dump(exclude={"block"}) | {"adapter": str(ROOT / adapter)}
     expander = Expander(str(ROOT / params.models.inpainter), **settings)
     pictures = [garment_picture(image, mask) for image, mask in zip(work.images, work.masks, strict=True)]
     shown = [pictures[(row + 1 + number) % len(pictures)] for number, row in enumerate(work.rows)]

@@ -56,7 +56,7 @@ KINDS = {
 class Trial:
     """What models are tried on, and how: the dataset's test, its reader and images, and the variants of its queries (of
     split "query"; None: nothing is refined). With `faces`, those of `tracklets.rows`, the model is wrapped in GEFF.
-    `rerank`, `centralize`, `features`: as in `dlcr.params.Evaluation`."""
+    `rerank`, `features`: as in `dlcr.params.Evaluation`."""
 
     tracklets: Tracklets
     reader: str
@@ -66,7 +66,6 @@ class Trial:
     geff: Geff = field(default_factory=Geff)
     m: int = 5
     rerank: bool = False
-    centralize: bool = False
     features: bool = False
 
 
@@ -142,10 +141,9 @@ def evaluate_model(model: torch.nn.Module, trial: Trial, cost: Cost, desc: str |
         first = not scores
         if first:
             tables = _tables(case, ranked, trial)
-        if trial.rerank and first:
+        if trial.rerank and first:  # what knows all queries and the whole gallery
             similarity = rerank(case.query.features, case.gallery.features)
             ranked.scores["reranked"] = evaluate(similarity, case.query.labels, case.gallery.labels, case.junk)
-        if trial.centralize and first:
             ranked.scores["centralized"] = evaluate_centralized(case)
         for kind, found in ranked.scores.items():
             scores[setting + KINDS[kind]] = found

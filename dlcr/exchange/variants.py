@@ -59,7 +59,7 @@ def open_wardrobe(parser: str, inpainter: str, outfits: Sequence[str], seed: int
 
     params = load_params() if Path("params.yaml").is_file() else None
     parse = params.parse.model_dump() if params else PARSE
-    sampler = params.inpaint.model_dump(exclude={"block", "adapter"}) if params else {}
+    sampler = params.inpaint.model_dump(exclude={"block"}) if params else {}
     return Wardrobe(load_parser(parser, parse["labels"]), Expander(inpainter, **sampler), parse, list(outfits), seed)
 
 

@@ -16,6 +16,7 @@ from dlcr.params.checks import all_items, problems
 from dlcr.params.items import REFERENCES, Dataset, Evaluation, GeneratedSet, Imported, Items, Run
 from dlcr.params.sections import Geff, MiniCC, Name, Quality, Recipe, Row, Summarize
 from dlcr.params.whole import (
+    ADAPTER,
     Params,
     evaluation_folder,
     evaluation_places,
@@ -28,6 +29,7 @@ from dlcr.params.whole import (
 from dlcr.runtime.documents import read_yaml
 
 __all__ = [
+    "ADAPTER",
     "REFERENCES",
     "Dataset",
     "Evaluation",

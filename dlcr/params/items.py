@@ -48,8 +48,13 @@ class Outfits(Section):
 
 
 class Garment(Section):
-    """How a set of kind garment is made: `text`, by the outfits' texts too; `scale`, the weight of its IP-Adapter."""
+    """How a set of kind garment is made: `text`, by the outfits' texts too; `scale`, the weight of its IP-Adapter.
 
+    `adapter`: the IP-Adapter, where the inpainter needs one: a folder or `repo@revision`, or one file of it
+    (`repo@revision:file.safetensors`).
+    """
+
+    adapter: str | None = None
     text: bool = False
     scale: Annotated[float, Field(ge=0)] = 1.0
 
@@ -120,9 +125,9 @@ class Faces(Section):
 class Evaluation(Section):
     """A run's model on a dataset's queries and gallery; `queries` names a set of the queries' variants, or none.
 
-    `faces` names the faces that GEFF adds to the model, or none. `rerank`: k-reciprocal re-ranking too, whose time and
-    memory grow with the square of the test set. `centralize`: neighbour feature centralization (NFC) too, whose time
-    does. `features`: those of five subjects are kept too, for Figure A5.
+    `faces` names the faces that GEFF adds to the model, or none. `rerank`: k-reciprocal re-ranking and neighbour
+    feature centralization (NFC) too, whose time, and the first's memory, grow with the square of the test set.
+    `features`: those of five subjects are kept too, for Figure A5.
     """
 
     run: Name
@@ -130,7 +135,6 @@ class Evaluation(Section):
     queries: Name
     faces: Name
     rerank: bool = False
-    centralize: bool = False
     features: bool = False
 
 

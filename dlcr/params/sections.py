@@ -101,9 +101,8 @@ class Inpaint(Section):
     many steps the whole U-Net is computed again. `guidance`: the scale of classifier-free guidance. `solver`: `ddim`
     and `dpm++` for U-Nets, `ddpm` for Kandinsky's, `lcm`, `lightning` and `hyper` for those of few steps, `flow` for
     models that predict a flow. `lora`: what is added to the inpainter's weights, a safetensors file or
-    `repo@revision:file.safetensors`. `prior`: the second model of Kandinsky. `adapter`: the IP-Adapter of sets of kind
-    garment, a folder or `repo@revision`, or one file of it (`repo@revision:file.safetensors`). What a family of models
-    does not know is refused before anything is loaded (docs/inpainters.md).
+    `repo@revision:file.safetensors`. `prior`: the second model of Kandinsky. What a family of models does not know is
+    refused before anything is loaded (docs/inpainters.md).
     """
 
     steps: Positive
@@ -117,7 +116,6 @@ class Inpaint(Section):
     solver: Literal["ddim", "dpm++", "ddpm", "lcm", "lightning", "hyper", "flow"]
     lora: str | None = None
     prior: str | None = None
-    adapter: str | None = None
 
 
 class Discriminate(Section):

@@ -114,14 +114,19 @@ def training_modes(params: Params, places: Iterable[str]) -> list[str]:
     return sorted(modes - {"none"})
 
 
+ADAPTER = "garment.adapter"
+"""The end of the keys of `weight_names` that name IP-Adapters."""
+
+
 def weight_names(params: Params) -> dict[str, str]:
     """Every model that the profile's stages load, by the key that names it in params.yaml."""
     models = params.models
     named = {"models.parser": models.parser, "models.summarizer": models.summarizer}
     named |= {f"models.describers.{key}": name for key, name in models.describers.items()}
     named |= {"models.inpainter": models.inpainter} | ({"models.faces": models.faces} if params.faces else {})
-    added = {key: getattr(params.inpaint, key) for key in ("lora", "prior", "adapter")}
-    named |= {f"inpaint.{key}": name for key, name in added.items() if name}
+    added = {"inpaint.lora": params.inpaint.lora, "inpaint.prior": params.inpaint.prior}
+    added |= {f"generated.{name}.{ADAPTER}": item.garment.adapter for name, item in params.generated.items()}
+    named |= {key: name for key, name in added.items() if name}
     for recipe in sorted({run.recipe for run in params.runs.values()}):
         weights = params.recipes[recipe].settings.get("weights")
         named |= {f"recipes.{recipe}.settings.weights": weights} if weights else {}

@@ -37,7 +37,7 @@ def measure(folder: Path, inpainter: str, scenes: range) -> dict[str, float]:
 
 
 def make_shown_trials(scenes: Sequence[int]) -> tuple[list[Trial], list[np.ndarray]]:
-    """Trials, and for each the picture of the outfit that is wanted, worn by the person of the scene 5,000 further on."""
+    """Trials, and for each a picture of the outfit that is wanted, worn by the person of the scene 5,000 further on."""
     pairs = []
     for index in scenes:
         for trial in make_trials([index]):

@@ -19,7 +19,7 @@ NEEDED = {
     "refined": "a query set for refinement",
     "reranked": "`rerank: true`",
     "averaged": "a query set, and without faces",
-    "centralized": "`centralize: true`",
+    "centralized": "`rerank: true`",
 }
 """By kind of ranking, what an evaluation lacks if it has no scores of that kind."""
 

@@ -270,7 +270,7 @@ def test_bad_garments_name_the_position(model: str, adapter: Path) -> None:
         expander.expand(images, masks, PROMPTS, [0, 1], garments[:1])
     with pytest.raises(ValueError, match=r"garment 1: expected uint8 \[H, W, 3\], got float64"):
         expander.expand(images, masks, PROMPTS, [0, 1], [garments[0], garments[1].astype(float)])
-    with pytest.raises(ValueError, match=r"by an IP-Adapter: name one \(inpaint.adapter\), a folder or"):
+    with pytest.raises(ValueError, match=r"by an IP-Adapter: name one \(garment.adapter\), a folder or"):
         make(model, None).expand(images, masks, PROMPTS, [0, 1], garments)
     with pytest.raises(ValueError, match=r"adapter_scale 0\.5: there is no adapter"):
         make(model, None, adapter_scale=0.5)

@@ -200,25 +200,24 @@ def test_a_damaged_picture_is_named(tiny_dataset: Path) -> None:
 def params(repository: Path, tiny_model: str, adapter: str) -> Params:
     params = load_params(repository / "profiles" / "smoke.yaml")
     models = params.models.model_copy(update={"inpainter": tiny_model})
-    inpaint = params.inpaint.model_copy(update={"adapter": adapter})
-    return params.model_copy(update={"models": models, "inpaint": inpaint})
+    return params.model_copy(update={"models": models})
 
 
 def test_the_adapter_is_of_sets_of_this_kind_alone(params: Params, adapter: str) -> None:
     entry = params.generated["inpainting"]
-    without = params.model_copy(update={"inpaint": params.inpaint.model_copy(update={"adapter": None})})
-    (with_it, shown), (plain, identity) = (inpainting.choose(one, entry) for one in (params, without))
+    own = entry.model_copy(update={"garment": Garment(adapter=adapter)})
+    (with_it, shown), (plain, identity) = (inpainting.choose(params, one) for one in (own, entry))
     assert shown == identity
     assert with_it.args == plain.args
-    entry = entry.model_copy(update={"kind": "garment", "garment": Garment(text=True, scale=0.6)})
+    entry = entry.model_copy(update={"kind": "garment", "garment": Garment(adapter=adapter, text=True, scale=0.6)})
     build, identity = garment.choose(params, entry)
     assert build.args[1]["adapter"] == adapter
     assert build.args[1]["adapter_scale"] == 0.6
     assert build.args[2] is True
     assert identity["adapter"] == adapter_fingerprint(adapter, FILE)
     assert (identity["adapter_scale"], identity["text"]) == (0.6, True)
-    with pytest.raises(ValueError, match=r"is shown clothes by an IP-Adapter: name one \(inpaint\.adapter\)"):
-        garment.choose(without, entry)
+    with pytest.raises(ValueError, match=r"is shown clothes by an IP-Adapter: name one \(garment\.adapter\)"):
+        garment.choose(params, entry.model_copy(update={"garment": Garment()}))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 
 from dlcr.inpainting.kinds import find_kind
 from dlcr.params import load_params
+from dlcr.params.items import Garment
 from dlcr.runtime.code import used_modules
 from dlcr.runtime.registry import entry_names
 
@@ -29,9 +30,8 @@ def test_a_painter_is_built_in_the_module_of_its_kind(
     """... where the store looks for the code: what only diffusion uses remakes no set of another kind."""
     monkeypatch.chdir(repository)
     params = load_params(repository / "profiles" / "smoke.yaml")
-    inpaint = params.inpaint.model_copy(update={"adapter": f"owner/adapter@{'0' * 40}"})
-    params = params.model_copy(update={"inpaint": inpaint})
-    entry = params.generated["inpainting"].model_copy(update={"kind": name})
+    own = {"kind": name, "garment": Garment(adapter=f"owner/adapter@{'0' * 40}")}
+    entry = params.generated["inpainting"].model_copy(update=own)
     build, _ = find_kind(name).choose(params, entry)
     module = (build.func if isinstance(build, partial) else build).__module__
     assert module == f"dlcr.inpainting.kinds.{name}"

@@ -1,4 +1,4 @@
-"""The adapter's recipe: garments worn by another person, the losses, the files that diffusers loads, the shipped model."""
+"""The adapter's recipe: garments worn by another person, the files that diffusers loads, the shipped model."""
 
 from pathlib import Path
 
@@ -17,8 +17,8 @@ from dlcr.pretrain.diffusion_score import nearest_colour
 
 MINI = Path(__file__).parents[2] / "models" / "mini"
 SMALL = {
-    "inpainter": str(MINI / "inpainter"), "scenes": 4, "held_out": 3, "encoder_steps": 3, "encoder_batch": 4, "steps": 2,
-    "batch": 2, "warm_up": 1, "save_every": 2, "workers": 1,
+    "inpainter": str(MINI / "inpainter"), "scenes": 4, "held_out": 3, "encoder_steps": 3, "encoder_batch": 4,
+    "steps": 2, "batch": 2, "warm_up": 1, "save_every": 2, "workers": 1,
 }  # fmt: skip
 
 

@@ -111,7 +111,6 @@ def template(tmp_path_factory, repository):
             "queries": "none",
             "faces": "none",
             "rerank": True,
-            "centralize": True,
         },
         "geff": {"run": "progressive", "dataset": "minicc", "queries": "queries-minicc", "faces": "minicc"},
     }

@@ -33,7 +33,7 @@ def require_show(model: str, family: Family, adapter: str | None) -> None:
         raise ValueError(f"{model}: {family.kind.title} can't be shown a picture of clothes; these can: {able}")
     if family.adapter and not adapter:
         raise ValueError(
-            f"{model}: {family.kind.title} is shown clothes by an IP-Adapter: name one (inpaint.adapter), a folder or "
+            f"{model}: {family.kind.title} is shown clothes by an IP-Adapter: name one (garment.adapter), a folder or "
             f"owner/name@revision with {family.adapter}"
         )
 

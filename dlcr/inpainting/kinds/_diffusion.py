@@ -23,7 +23,7 @@ def sampler_settings(params: Params, entry: GeneratedSet, **own: object) -> tupl
     The model's family is among the former, so that its code enters the set's keys. Raises ValueError for settings that
     the family does not know, and what `find_family` raises.
     """
-    settings = params.inpaint.model_dump(exclude={"block", "adapter"}, exclude_none=True)
+    settings = params.inpaint.model_dump(exclude={"block"}, exclude_none=True)
     settings |= {key: value for key, value in (("steps", entry.steps), ("size", entry.size)) if value} | own
     identity = {"model": model_fingerprint(params.models.inpainter)} | settings | {"size": list(settings["size"])}
     if entry.discriminator != "none":

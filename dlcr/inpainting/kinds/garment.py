@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def choose(params: Params, entry: GeneratedSet) -> tuple[Callable[[], Painter], dict]:
     """As `Kind.choose`. Raises ValueError too for a family that can't be shown clothes or lacks its adapter."""
-    model, adapter = params.models.inpainter, params.inpaint.adapter
+    model, adapter = params.models.inpainter, entry.garment.adapter
     family = find_family(model)
     require_show(model, family, adapter)
     own = {"adapter_scale": entry.garment.scale} | ({"adapter": adapter} if adapter else {})
