@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dlcr.params import Params, evaluation_folder
+from dlcr.params import Items, Params, evaluation_folder
 from dlcr.runtime.documents import read_yaml
 
 PRODUCED = ("data", "masks", "descriptions", "outfits", "discriminators", "generated", "faces", "runs")
@@ -69,12 +69,18 @@ def lineages(root: Path, params: Params) -> dict[str, Lineage]:
 
 def other_keys(root: Path, stage: str) -> list[str]:
     """The keys whose values in params.yaml are not those of a stage in dvc.lock; none where it lacks it, or where the
-    files that the stage writes are others now."""
+    files that the stage writes are others now. Items that were added since, as a set, say nothing against what was
+    measured of the others."""
     entry = read_lock(root / "dvc.lock").get(stage, {})
     written = {root / out["path"]: out.get("md5") for out in entry.get("outs", [])}
     if any(not path.is_file() or _md5(path.read_bytes()) != md5 for path, md5 in written.items()):
         return []
-    return _others(_parameters(root), entry.get("params", {}).get("params.yaml", {}))
+    content, kept = _parameters(root), entry.get("params", {}).get("params.yaml", {})
+    if isinstance(content, Mapping):
+        known = {key: kept[key] for key in Items.model_fields if isinstance(kept.get(key), Mapping)}
+        now = {key: content[key] for key in known if isinstance(content.get(key), Mapping)}
+        content = {**content} | {key: {name: now[key].get(name) for name in known[key]} for key in now}
+    return _others(content, kept)
 
 
 def _parameters(root: Path) -> object:

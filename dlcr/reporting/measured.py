@@ -22,6 +22,9 @@ NEEDED = {
     "centralized": "`rerank: true`",
 }
 """By kind of ranking, what an evaluation lacks if it has no scores of that kind."""
+LATER = {"averaged": "refined", "centralized": "reranked"}
+"""Kinds that are computed with another one, but were not always: an evaluation with that one alone is an older one,
+whose row counts as not run."""
 
 Ranked = tuple[Result | None, str]
 """An evaluation, None if it was not run, and which of its rankings: a kind of `KINDS`."""
@@ -41,6 +44,7 @@ def comparer() -> Compare:
     found: dict[tuple, dict] = {}
 
     def compare(ranked: Ranked, base: Ranked) -> dict:
+        ranked, base = _there(*ranked), _there(*base)
         if ranked[0] is None:
             return {"evaluation": None}
         keys = tuple((result.folder, kind) for result, kind in (ranked, base) if result is not None)
@@ -53,6 +57,14 @@ def comparer() -> Compare:
         return found[keys[0]] | found[keys]
 
     return compare
+
+
+def _there(result: Result | None, kind: str) -> Ranked:
+    """The ranking, with None for an evaluation that is older than its kind."""
+    has = result.scores["mean"] if result else {}
+    setting = result.setting if result else ""
+    older = kind in LATER and setting + KINDS[kind] not in has and setting + KINDS[LATER[kind]] in has
+    return (None if older else result), kind
 
 
 def means(result: Result, setting: str) -> dict:

@@ -257,6 +257,18 @@ def test_combinations_name_the_kind_of_their_rankings(results: dict) -> None:
     assert numbers("combinations", {}, results).empty
 
 
+def test_an_evaluation_older_than_a_kind_of_ranking_is_a_gap(results: dict) -> None:
+    rows = {"baseline": "base", "averaged": ("dlcr", "averaged"), "NFC": ("dlcr", "centralized")}
+    table = numbers("combinations", rows, results).set_index("what")
+    assert table.loc[["averaged", "NFC"], ["evaluation", "top1"]].isna().all(axis=None)
+    bare = {name: found for name, found in results["dlcr"].scores["mean"].items() if name != "cc_reranked"}
+    without = Result("dlcr", results["dlcr"].folder, results["dlcr"].scores | {"mean": bare}, results["dlcr"].queries)
+    with pytest.raises(
+        ValueError, match=r"no setting 'cc_centralized': this row needs an evaluation with `rerank: true`"
+    ):
+        comparer()((without, "centralized"), (results["base"], "plain"))
+
+
 def test_tables_that_are_not_filled_or_are_not_there_are_named(results: dict) -> None:
     for name in ("a9", "settings", "ccfa-main"):
         with pytest.raises(ValueError, match=rf"report\.tables\.{name}: no such table; there are t2, t3, t4, a1"):

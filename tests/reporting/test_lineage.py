@@ -102,6 +102,16 @@ def test_another_profiles_numbers_are_not_shown(project: Path, repository: Path)
     assert other_keys(project, "survey") == ["minicc"]
 
 
+def test_a_set_that_was_added_says_nothing_against_the_others(project: Path) -> None:
+    lock, made = (yaml.safe_load((project / name).read_text()) for name in ("dvc.lock", "params.yaml"))
+    lock["stages"]["survey"]["params"]["params.yaml"]["generated"] = made["generated"]
+    (project / "dvc.lock").write_text(yaml.safe_dump(lock))
+    edit(project, "\ngenerated:\n", "\ngenerated:\n  another: {<<: *set, kind: colour}\n")
+    assert other_keys(project, "survey") == []
+    edit(project, "  colour: {<<: *set, kind: colour}", "  colour: {<<: *set, kind: colour, k: 3}")
+    assert other_keys(project, "survey") == ["generated"]
+
+
 def test_what_dvc_did_not_run_is_taken_as_it_is(project: Path) -> None:
     edit(project, "\nk: 10\n", "\nk: 20\n")
     (project / "dvc.lock").unlink()
