@@ -88,7 +88,7 @@ def test_make_demo_changes_what_it_measured_and_nothing_else(clones: tuple[Path,
     shutil.copytree(clone / ".dvc" / "cache", fresh / ".dvc" / "cache")  # what stages wrote before is not made again
     printed = output(start_make(fresh, "demo", *ONE_RUN))
     assert (fresh / "runs" / "progressive" / "seed-0" / "model.safetensors").exists()
-    assert "Rankings: 2 same." in printed
+    assert "Rankings: 3 same." in printed  # plain, refined, averaged
     assert command(fresh, "git", "status", "--porcelain") == ""
 
 
