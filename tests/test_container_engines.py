@@ -88,8 +88,10 @@ def lock(clone: Path) -> dict[str, dict]:
     return yaml.safe_load((clone / "dvc.lock").read_text())["stages"]
 
 
-def running() -> list[str]:
-    return subprocess.run(["podman", "ps", "-q"], capture_output=True, text=True, check=True).stdout.split()
+def running() -> set[str]:
+    """The containers that run now, with what they run: other work on this machine may have its own."""
+    words = ["podman", "ps", "--format", "{{.ID}} {{.Command}}"]
+    return set(subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines())
 
 
 def in_container(clone: Path, *words: str, **environment: str) -> subprocess.CompletedProcess:
@@ -200,11 +202,13 @@ def test_signals_pass_through_and_end_the_container(clone: Path, sent: int, code
         "print('ready', flush=True)\n"
         "time.sleep(100)\n"
     )
+    others = running()
     process = start(clone, "containers/run", "reid", "python", "-c", program, **PODMAN)
     assert process.stdout.readline() == "ready\n"
+    assert len(running() - others) == 1
     process.send_signal(sent)
     assert process.wait(20) == code
-    assert running() == []
+    assert running() - others == set()
 
 
 def test_ctrl_c_stops_a_stage_which_goes_on_where_it_was(copy: Path) -> None:
@@ -214,15 +218,16 @@ def test_ctrl_c_stops_a_stage_which_goes_on_where_it_was(copy: Path) -> None:
     words = ("dvc", "repro", "--force", "--single-item", "inpaint@inpainting")
     folder = copy / "generated" / "inpainting"
     shutil.rmtree(folder)
+    others = running()
     process = start(copy, "setsid", *words, **PODMAN)  # a terminal's Ctrl-C is for a group: here, for this one
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not list(folder.glob("variant-000-*.arrow")):
         time.sleep(0.1)
-    assert running() != []
+    assert running() - others
     os.killpg(process.pid, signal.SIGINT)
     printed, _ = process.communicate(timeout=60)
     assert process.returncode != 0, printed
-    assert running() == []
+    assert running() - others == set()
     again = command(copy, *words, **PODMAN)
     assert " 0 taken from the store" not in again
     assert (copy / "dvc.lock").read_bytes() == before

@@ -256,7 +256,7 @@ def test_the_gate_leaves_out_what_falls_short(workplace: Path) -> None:
 def test_bad_input_is_one_error_and_nothing_is_left(workplace: Path) -> None:
     before = sorted(workplace.iterdir())
     message = error("nothing", "--as", "tree", "out")
-    assert "no generated set 'nothing' in params.yaml; it has colour, guided, inpainting" in message
+    assert "no generated set 'nothing' in params.yaml; it has colour, garment, guided, inpainting" in message
     assert "of these prcc-set lie in generated/" in message
     assert "run `dvc repro inpaint@oracle`" in error("oracle", "--as", "tree", "out")
     assert "expected strips, tree or parquet" in error("prcc-set", "--as", "tar", "out")

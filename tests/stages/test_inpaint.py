@@ -70,7 +70,8 @@ def workplace(tmp_path, prepared, repository, monkeypatch) -> Path:
     }
     show_only(params, "baseline")
     params["inpaint"] |= {"steps": 2, "block": 4, "dtype": "float32"}
-    params["inpaint"] |= {"adapter": str(repository / params["inpaint"]["adapter"])}
+    for name in ("garment", "garment-text"):
+        params["generated"][name]["garment"]["adapter"] = str(repository / "models/mini/adapter")
     params["generated"]["queries-minicc"] |= {"steps": 1, "k": 2}
     params["k"] = 2
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
