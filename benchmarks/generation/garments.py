@@ -3,6 +3,9 @@
     python -m benchmarks.generation --case garments
 
 Every variant is shown the clothes of another image; each picture is looked at once for all variants that are shown it.
+
+Last: a picture takes 0.95 of a text's time, both 0.91 (within the noise of one run: no difference); looking at
+one takes 5.5 ms.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A picture of clothes as a reference image, by FLUX.2 klein; and the families that can't be shown any."""
+"""Clothes shown as a reference image, by FLUX.2 klein and FLUX.1 Kontext; and the families that can show none."""
 
 from pathlib import Path
 
@@ -9,7 +9,6 @@ from PIL import Image
 from tiny_adapter import draw_garments
 from tiny_all import TINY
 from tiny_diffusion import SIZE, draw_pictures
-from tiny_families import flux2_klein
 
 from dlcr.inpainting import Expander
 from dlcr.inpainting.canvas import draw_noise, join_texts
@@ -18,10 +17,10 @@ from dlcr.inpainting.families import find_family
 PROMPTS = ["Gray shirt| Blue jeans| Black shoes", "Red coat| Black skirt| Brown boots"]
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("klein") / "model"
-    TINY["flux2_klein"].save(folder)
+@pytest.fixture(scope="module", params=["flux2_klein", "flux_kontext"])
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("reference") / request.param
+    TINY[request.param].save(folder)
     return str(folder)
 
 
@@ -42,7 +41,7 @@ def test_agrees_with_the_pipeline_of_diffusers(model: str) -> None:
     texts, empty = join_texts([loaded.embed(PROMPTS[0])]), loaded.embed("")
     settings = expander._sampler | {"steps": 3}
     ours = loaded.sample(canvas, texts, empty, [5], shown=join_texts([loaded.look(picture)]), **settings)
-    theirs = flux2_klein(
+    theirs = TINY[Path(model).name].reference(
         Path(model),
         PROMPTS[0],
         torch.from_numpy(images[0]).permute(2, 0, 1)[None].float() / 127.5 - 1,
@@ -55,7 +54,7 @@ def test_agrees_with_the_pipeline_of_diffusers(model: str) -> None:
         guidance_scale=4.0,
     )
     difference = (ours - theirs).abs().max().item()
-    print(f"flux2_klein with a reference: {difference:.1e} of {theirs.std():.1f}")
+    print(f"{Path(model).name} with a reference: {difference:.1e} of {theirs.std():.1f}")
     assert difference < 1e-5
     plain = loaded.sample(canvas, texts, empty, [5], **settings)
     assert (ours - plain).abs().max() > 100 * 1e-5
@@ -86,12 +85,12 @@ def test_families_without_a_way_say_which_have_one(name: str, tmp_path: Path) ->
     TINY[name].save(tmp_path)
     images, masks = draw_pictures(1)
     expander = Expander(str(tmp_path), steps=2, size=SIZE)
-    with pytest.raises(ValueError, match=r"can't be shown a picture of clothes; these can: FLUX.2 klein, .*XL.*Stable"):
+    with pytest.raises(ValueError, match=r"can't be shown a picture of clothes; these can: FLUX.1 K.*FLUX.2 k.*XL"):
         expander.expand(images, masks, PROMPTS[:1], [0], draw_garments(1))
     with pytest.raises(ValueError, match="takes no adapter; of such settings it knows: "):
         Expander("not loaded", adapter="folder", family=find_family(str(tmp_path)))
 
 
 def test_a_reference_needs_no_adapter(model: str) -> None:
-    with pytest.raises(ValueError, match=r"klein takes no adapter; of such"):
+    with pytest.raises(ValueError, match=r"takes no adapter; of such"):
         Expander("not loaded", adapter="folder", family=find_family(model))

@@ -15,7 +15,8 @@ def save_flux_kontext(folder: Path) -> None:
 def flux_kontext(
     folder: Path, prompt: str, pixels: torch.Tensor, mask: torch.Tensor, noise: torch.Tensor, **settings: object
 ) -> torch.Tensor:
-    """diffusers blends with noise that it drew itself, so the generator that the noise came from draws it again."""
+    """diffusers blends with noise that it drew itself, so the generator that the noise came from draws it again.
+    With `image_reference` it is shown that instead of the image."""
     tokens = open_pipeline(FluxKontextInpaintPipeline, folder)(
         prompt=prompt,
         image=pixels,

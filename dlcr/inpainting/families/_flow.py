@@ -7,12 +7,14 @@ deterministic. The sampler's own state stays in float32 whatever the type of the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
@@ -23,6 +25,8 @@ from dlcr.runtime.weights import Kind, loading, read_index
 if TYPE_CHECKING:
     from diffusers import SchedulerMixin
     from transformers import BaseImageProcessor, PreTrainedModel, PreTrainedTokenizerBase
+
+    from dlcr.inpainting.family import Loaded
 
 SOLVERS = ("flow",)
 VARIANTS = ("", "fp16", "bf16")
@@ -150,6 +154,26 @@ def blended(
     pixels, mask = to_tensors(images, masks, multiple, parts.device)
     start = encoder(parts, pixels)
     return Canvas(functional.interpolate(mask, size=start.shape[-2:], mode=mode), None, start)
+
+
+def show_reference(
+    loaded: Loaded,
+    size: tuple[int, int],
+    adapter: None,
+    scale: float,
+    encoder: Callable[[Parts, Tensor], Tensor] = encode,
+) -> Loaded:
+    """As `Family.show`, without an adapter, for models that a picture is shown to as a reference image, which has the
+    shorter side of the images; `sample` is given its latents. encoder: pixels to latents."""
+    return replace(loaded, look=partial(look, loaded.parts, encoder, min(size)))
+
+
+@torch.no_grad()
+def look(parts: Parts, encoder: Callable[[Parts, Tensor], Tensor], side: int, picture: np.ndarray) -> tuple[Tensor]:
+    """A picture uint8 [S, S, 3] to latents [C, s, s], resized to this side first."""
+    small = np.array(Image.fromarray(picture).resize((side, side), Image.Resampling.LANCZOS))
+    pixels, _ = to_tensors(small[None], None, 2 * cell(parts), parts.device)
+    return (encoder(parts, pixels)[0],)
 
 
 # --- tokens of 2x2 cells

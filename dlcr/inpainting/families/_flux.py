@@ -51,21 +51,21 @@ def denoise(
     """Latents float32 [N, *shape], shape (C, h, w).
 
     texts: pooled [N, P] and of tokens [N, L, D], as `embed` makes them. known: [N, T, K], what is shown of each token
-    besides. reference: [N, T, 4C], tokens that are shown beside those of the latents, in a frame of their own.
+    besides. reference: latents [N, C, h', w'] that are shown beside these, in a frame of their own and of any size.
     settings: of `flow.denoise`.
     """
     pooled, words = texts
     _, height, width = shape
-    count, frames = len(words), 1 if reference is None else 2
-    places = torch.cartesian_prod(torch.arange(frames), torch.arange(height // 2), torch.arange(width // 2))
-    places = places.to(parts.device)
-    tokens = len(places) // frames
+    count, tokens = len(words), (height // 2) * (width // 2)
+    frames = [(height, width)] + ([] if reference is None else [reference.shape[2:]])
+    places = torch.cat([_places(number, *size) for number, size in enumerate(frames)]).to(parts.device)
+    seen = None if reference is None else flow.pack(reference)
     scale = torch.full([count], guidance, device=parts.device) if parts.transformer.config.guidance_embeds else None
 
     def predict(latents: Tensor, time: Tensor, guided: bool) -> Tensor:
         shown = flow.pack(latents)
         shown = shown if known is None else torch.cat([shown, known], 2)
-        shown = shown if reference is None else torch.cat([shown, reference], 1)
+        shown = shown if seen is None else torch.cat([shown, seen], 1)
         predicted = parts.transformer(
             hidden_states=shown.to(parts.dtype),
             timestep=(time / 1000).expand(count),
@@ -89,6 +89,11 @@ def denoise(
         mu=flow.linear_shift(parts, tokens),
         **settings,
     )
+
+
+def _places(frame: int, height: int, width: int) -> Tensor:
+    """Frame, row and column of each token of latents of this height and width, int [height/2 * width/2, 3]."""
+    return torch.cartesian_prod(torch.tensor([frame]), torch.arange(height // 2), torch.arange(width // 2))
 
 
 @torch.no_grad()

@@ -9,17 +9,15 @@ models (`is_distilled` in their index) have no guidance, their `base` ones do.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from dlcr.inpainting.canvas import Canvas, to_images, to_tensors
+from dlcr.inpainting.canvas import Canvas, to_images
 from dlcr.inpainting.families import _flow as flow
 from dlcr.inpainting.family import Family, Loaded, bind
 from dlcr.runtime.weights import read_index
@@ -82,19 +80,6 @@ def prepare(parts: flow.Parts, images: np.ndarray, masks: np.ndarray | None) -> 
     return flow.blended(parts, encode, images, masks, 2 * flow.cell(parts), mode="bilinear")
 
 
-def show(loaded: Loaded, size: tuple[int, int], adapter: None, scale: float) -> Loaded:
-    """As `Family.show`, without an adapter; the picture has the shorter side of the images."""
-    return replace(loaded, look=partial(look, loaded.parts, min(size)))
-
-
-@torch.no_grad()
-def look(parts: flow.Parts, side: int, picture: np.ndarray) -> tuple[Tensor]:
-    """A picture uint8 [S, S, 3] to latents [4C, s, s], resized to this side first."""
-    small = np.array(Image.fromarray(picture).resize((side, side), Image.Resampling.LANCZOS))
-    pixels, _ = to_tensors(small[None], None, 2 * flow.cell(parts), parts.device)
-    return (encode(parts, pixels)[0],)
-
-
 @torch.no_grad()
 def sample(
     parts: flow.Parts,
@@ -107,7 +92,7 @@ def sample(
     shown: tuple[Tensor] | None = None,
     **settings: Any,
 ) -> Tensor:
-    """As `Loaded.sample`; texts: [N, L, D], as `embed` makes them; shown: latents [N, 4C, s, s], as `look` does."""
+    """As `Loaded.sample`; texts: [N, L, D], as `embed` makes them; shown: latents, as `flow.look` does."""
     doubled = flow.double(texts, empty)
     shape = canvas.start.shape[1:]
     length, height, width = texts[0].shape[1], *shape[1:]
@@ -166,5 +151,5 @@ FAMILY = Family(
     knows=("guidance_share", "restyle"),
     load=load,
     refuse=refuse,
-    show=show,
+    show=partial(flow.show_reference, encoder=encode),
 )

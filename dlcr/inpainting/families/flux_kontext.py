@@ -1,5 +1,7 @@
 """FLUX.1 Kontext: the model sees the whole image as a reference, latents outside the mask are kept.
 
+A picture of clothes is the reference instead of the image: the model knows one.
+
 After diffusers' `FluxKontextInpaintPipeline`, which takes the weights of `FluxKontextPipeline` as they are; the size is
 the canvas's own, none of those that diffusers chooses from.
 """
@@ -41,11 +43,16 @@ def sample(
     texts: tuple[Tensor, Tensor],
     empty: tuple[Tensor, Tensor],
     seeds: Sequence[int],
+    *,
+    shown: tuple[Tensor] | None = None,
     **settings: Any,
 ) -> Tensor:
-    """As `Loaded.sample`; texts: as `flux.denoise` takes them; `empty` is not used."""
-    reference = flow.pack(canvas.start)
+    """As `Loaded.sample`; texts: as `flux.denoise` takes them; `empty` is not used; shown: latents, as `flow.look`
+    makes them."""
+    reference = canvas.start if shown is None else shown[0]
     return flux.denoise(parts, canvas, seeds, texts, canvas.start.shape[1:], reference=reference, keep=True, **settings)
 
 
-FAMILY = Family(kind=KIND, solvers=flow.SOLVERS, steps=28, guidance=2.5, knows=("restyle",), load=load)
+FAMILY = Family(
+    kind=KIND, solvers=flow.SOLVERS, steps=28, guidance=2.5, knows=("restyle",), load=load, show=flow.show_reference
+)
