@@ -9,6 +9,8 @@ import pytest
 import yaml
 
 IMAGES = {"vision": "sha256:" + 32 * "ab", "reid": "sha256:" + 32 * "cd", "report": None}
+SETTINGS = ("ATEN_", "DLCR_", "HF_", "MKL_", "NPY_", "OMP_", "ONEDNN_", "OPENBLAS_", "RAY_")
+"""How variables begin that `containers/run` passes on: this machine's own are left out."""
 ENGINE = """#!/bin/sh
 case "$1 $2" in
   "image inspect") case "$*" in
@@ -46,7 +48,7 @@ def run(root: Path, *words: str, script: str = "run", **environment: str | None)
         if not (programs / name).exists():
             (programs / name).write_text(text)
     given = {"HOME": str(root.parent / "home"), "PATH": f"{programs}:{os.environ['PATH']}", **environment}
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("DLCR_", "HF_", "OMP_", "RAY_"))}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS)}
     kept.pop("XDG_CONFIG_HOME", None)
     return subprocess.run(
         [root / "containers" / script, *words],

@@ -110,6 +110,14 @@ def test_command_line_of_apptainer(root: Path) -> None:
     ]  # fmt: skip
 
 
+def test_what_chooses_kernels_is_the_same_in_a_container(root: Path) -> None:
+    """numpy's OpenBLAS has other last bits with another core type, on the same processor."""
+    words = words_of(run(root, "vision", "true", DLCR_ENGINE="podman", OPENBLAS_CORETYPE="Haswell", MKL_CBWR="AVX2"))
+    assert words[words.index("OPENBLAS_CORETYPE") - 1] == words[words.index("MKL_CBWR") - 1] == "--env"
+    outside = words_of(run(root, "vision", "true", DLCR_ENGINE="podman", OPENBLAS_CORETYPE=None))
+    assert "OPENBLAS_CORETYPE" not in outside
+
+
 def test_packs_of_faces_are_below_the_home(root: Path) -> None:
     packs = root.parent / "home" / ".insightface"
     packs.mkdir(parents=True)
